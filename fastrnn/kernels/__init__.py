@@ -1,0 +1,1 @@
+"""The compiled layer: every file here imports only numpy, numba and its siblings."""

@@ -1,0 +1,104 @@
+"""The one place that chooses Numba's options, and where compiled kernels are kept.
+
+`inline` is for the functions that kernels are made of: LLVM inlines them into their
+callers, and only the callers are kept on disk.  `kernel` is for what Python calls: it
+releases the GIL and is kept between processes.
+
+Numba's own cache looks at the file of the function alone, and lets two processes that
+compile at the same moment mix up each other's files.  `KernelCache` therefore names each
+file after everything that its content follows from: the sources of all kernels, the
+signature, the CPU and the Numba version.  A stale file can then never be found.
+"""
+
+import hashlib
+import pickle
+import warnings
+from pathlib import Path
+
+import numba
+from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+
+def digest_sources(folder):
+    """A digest of every source file in a folder."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(folder).glob("*.py")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+SOURCES = digest_sources(Path(__file__).parent)
+
+
+class CacheWarning(UserWarning):
+    """Compiled kernels cannot be kept on disk."""
+
+
+def _warn_uncached(error):
+    message = (
+        "fastrnn cannot keep its compiled kernels on disk and will compile them again in every "
+        f"process ({error}). Set NUMBA_CACHE_DIR to a folder that can be written."
+    )
+    if not _warn_uncached.done:
+        _warn_uncached.done = True
+        warnings.warn(message, CacheWarning, stacklevel=2)
+
+
+_warn_uncached.done = False
+
+
+class KernelFiles(IndexDataCacheFile):
+    """One file for each compiled signature, named after all that it follows from."""
+
+    def _path(self, key):
+        follows_from = repr((numba.__version__, self._source_stamp, key))
+        name = hashlib.sha256(follows_from.encode()).hexdigest()[:32]
+        return self._data_path(f"{self._index_name.removesuffix('.nbi')}-{name}.nbc")
+
+    def flush(self):
+        """Nothing to forget: a changed source has other file names."""
+
+    def load(self, key):
+        try:
+            with open(self._path(key), "rb") as file:
+                content = file.read()
+        except OSError:
+            return None
+        checksum, data = content[:32], content[32:]
+        # A damaged file is compiled anew and overwritten.
+        return pickle.loads(data) if hashlib.sha256(data).digest() == checksum else None
+
+    def save(self, key, data):
+        data = self._dump(data)
+        with self._open_for_write(self._path(key)) as file:
+            file.write(hashlib.sha256(data).digest() + data)
+
+
+class KernelCache(FunctionCache):
+    """Numba's function cache, over `KernelFiles`."""
+
+    def __init__(self, py_func):
+        super().__init__(py_func)
+        self._cache_file = KernelFiles(self._cache_path, self._impl.filename_base, SOURCES)
+
+    def save_overload(self, sig, data):
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _warn_uncached(error)
+
+
+def inline(function):
+    """Compile a function into each kernel that calls it."""
+    return njit(function, forceinline=True, error_model="numpy", boundscheck=False)
+
+
+def kernel(function):
+    """Compile a function that Python calls, once for each dtype, and keep the result."""
+    compiled = njit(function, nogil=True, error_model="numpy", boundscheck=False)
+    try:
+        compiled._cache = KernelCache(function)
+    except (RuntimeError, OSError) as error:
+        _warn_uncached(error)
+    return compiled

@@ -1,0 +1,480 @@
+"""Pointers, vectors and register tiles for Numba: the machine, as three types.
+
+A `Pointer` walks over array memory in elements: ``p + n``.  It holds no reference
+and checks no bound.
+
+A `Vector` is one SIMD register of floats, with ``+ - * /``, `fma` and the few bit
+operations that activations need.  A Python number beside a vector takes the
+vector's own type.
+
+A `Tile` is ``rows x width`` vectors that stay in registers: the accumulators of a
+small matrix product.  `rank1` is its one step, ``tile[r][v] += x[r] * w[v]``, a
+fused multiply-add per vector.
+
+`LANES`, `WIDTH` and `ROWS` say what fits this CPU.
+"""
+
+import operator
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import cgutils, config, types
+from numba.core.datamodel import models
+from numba.core.extending import intrinsic, lower_builtin, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+
+# --- this CPU -----------------------------------------------------------------------
+
+
+def cpu_features() -> frozenset[str]:
+    """The features Numba compiles for: the host's, or those of NUMBA_CPU_FEATURES."""
+    if config.CPU_FEATURES is not None:
+        flags = config.CPU_FEATURES.split(",")
+    else:
+        flags = llvm.get_host_cpu_features().flatten().split(",")
+    return frozenset(flag[1:] for flag in flags if flag.startswith("+"))
+
+
+def tile_shape(features: frozenset[str], arm: bool) -> tuple[int, int, int]:
+    """Bits in a vector, vectors across a tile, rows of a full tile.
+
+    The accumulators, one row of weights and a broadcast share 32 registers
+    (AVX-512, 64-bit ARM) or 16 (all else).
+    """
+    if arm:
+        return 128, 4, 6
+    if "avx512f" in features:
+        return (256 if "prefer-256-bit" in features else 512), 4, 6
+    if "avx" in features:
+        return 256, 2, 6
+    return 128, 2, 4
+
+
+ARM = llvm.get_process_triple().startswith(("aarch64", "arm64"))
+FEATURES = cpu_features()
+HAS_FMA = ARM or "fma" in FEATURES or "avx512f" in FEATURES
+HAS_MASKS = "avx512f" in FEATURES
+VECTOR_BITS, WIDTH, ROWS = tile_shape(FEATURES, ARM)
+
+# --- types --------------------------------------------------------------------------
+
+
+class Pointer(types.Type):
+    def __init__(self, dtype):
+        self.dtype = dtype
+        super().__init__(f"Pointer({dtype})")
+
+
+class Vector(types.Type):
+    def __init__(self, dtype):
+        self.dtype = dtype
+        self.lanes = VECTOR_BITS // dtype.bitwidth
+        super().__init__(f"Vector({dtype} x {self.lanes})")
+
+
+class Tile(types.Type):
+    def __init__(self, vector, width, rows):
+        self.vector = vector
+        self.width = width
+        self.rows = rows
+        super().__init__(f"Tile({vector}, {width}, {rows})")
+
+
+def _scalar_ir(dtype):
+    return ir.FloatType() if dtype.bitwidth == 32 else ir.DoubleType()
+
+
+def _vector_ir(vector):
+    return ir.VectorType(_scalar_ir(vector.dtype), vector.lanes)
+
+
+def _integer_ir(vector):
+    return ir.VectorType(ir.IntType(vector.dtype.bitwidth), vector.lanes)
+
+
+@register_model(Pointer)
+class PointerModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, _scalar_ir(fe_type.dtype).as_pointer())
+
+
+@register_model(Vector)
+class VectorModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, _vector_ir(fe_type))
+
+
+@register_model(Tile)
+class TileModel(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        registers = ir.ArrayType(_vector_ir(fe_type.vector), fe_type.rows * fe_type.width)
+        super().__init__(dmm, fe_type, registers)
+
+
+# --- emitting LLVM ------------------------------------------------------------------
+
+
+def _call(builder, name, result, args):
+    """Call an LLVM intrinsic by its mangled name."""
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(result, [a.type for a in args]), name
+    )
+    return builder.call(function, args)
+
+
+def _suffix(vector):
+    return f"v{vector.lanes}f{vector.dtype.bitwidth}"
+
+
+def _splat(builder, vector, scalar):
+    empty = ir.Constant(_vector_ir(vector), ir.Undefined)
+    first = builder.insert_element(empty, scalar, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
+    return builder.shuffle_vector(first, empty, lanes)
+
+
+def _constant(vector, value):
+    return ir.Constant(_vector_ir(vector), [value] * vector.lanes)
+
+
+def _integer_constant(vector, value):
+    return ir.Constant(_integer_ir(vector), [value] * vector.lanes)
+
+
+def _fma(builder, vector, a, b, c):
+    if HAS_FMA:
+        return _call(builder, f"llvm.fma.{_suffix(vector)}", a.type, [a, b, c])
+    return builder.fadd(builder.fmul(a, b), c)
+
+
+def _offset(builder, pointer, elements):
+    return builder.gep(pointer, [elements])
+
+
+def _load(builder, vector, pointer):
+    where = builder.bitcast(pointer, _vector_ir(vector).as_pointer())
+    return builder.load(where, align=vector.dtype.bitwidth // 8)
+
+
+def _store(builder, vector, pointer, value):
+    where = builder.bitcast(pointer, _vector_ir(vector).as_pointer())
+    builder.store(value, where, align=vector.dtype.bitwidth // 8)
+
+
+def _mask(builder, vector, count):
+    """Lanes below `count`."""
+    word = ir.IntType(32)
+    lanes = ir.VectorType(word, vector.lanes)
+    limit = builder.insert_element(
+        ir.Constant(lanes, ir.Undefined), builder.trunc(count, word), ir.Constant(word, 0)
+    )
+    limit = builder.shuffle_vector(limit, limit, ir.Constant(lanes, [0] * vector.lanes))
+    return builder.icmp_signed("<", ir.Constant(lanes, list(range(vector.lanes))), limit)
+
+
+def _masked_load(builder, vector, pointer, mask):
+    kind = _vector_ir(vector)
+    where = builder.bitcast(pointer, kind.as_pointer())
+    align = ir.Constant(ir.IntType(32), vector.dtype.bitwidth // 8)
+    return _call(
+        builder,
+        f"llvm.masked.load.{_suffix(vector)}.p0",
+        kind,
+        [where, align, mask, _constant(vector, 0.0)],
+    )
+
+
+def _masked_store(builder, vector, pointer, value, mask):
+    where = builder.bitcast(pointer, value.type.as_pointer())
+    align = ir.Constant(ir.IntType(32), vector.dtype.bitwidth // 8)
+    name = f"llvm.masked.store.{_suffix(vector)}.p0"
+    _call(builder, name, ir.VoidType(), [value, where, align, mask])
+
+
+def _is_full(builder, vector, count):
+    return builder.icmp_signed(">=", count, ir.Constant(count.type, vector.lanes))
+
+
+def _load_part(builder, vector, pointer, count):
+    """Load `count` lanes, the others zero; memory beyond them is not read."""
+    if HAS_MASKS:
+        return _masked_load(builder, vector, pointer, _mask(builder, vector, count))
+    slot = cgutils.alloca_once(builder, _vector_ir(vector))
+    with builder.if_else(_is_full(builder, vector, count)) as (full, part):
+        with full:
+            builder.store(_load(builder, vector, pointer), slot)
+        with part:
+            mask = _mask(builder, vector, count)
+            builder.store(_masked_load(builder, vector, pointer, mask), slot)
+    return builder.load(slot)
+
+
+def _store_part(builder, vector, pointer, value, count):
+    """Store `count` lanes; memory beyond them is not touched."""
+    if HAS_MASKS:
+        _masked_store(builder, vector, pointer, value, _mask(builder, vector, count))
+        return
+    with builder.if_else(_is_full(builder, vector, count)) as (full, part):
+        with full:
+            _store(builder, vector, pointer, value)
+        with part:
+            _masked_store(builder, vector, pointer, value, _mask(builder, vector, count))
+
+
+# --- pointers -----------------------------------------------------------------------
+
+
+@intrinsic
+def pointer(typingctx, array):
+    """The first element of a C-contiguous array."""
+
+    def codegen(context, builder, sig, args):
+        return context.make_array(sig.args[0])(context, builder, args[0]).data
+
+    return Pointer(array.dtype)(array), codegen
+
+
+@intrinsic
+def lanes(typingctx, p):
+    """Elements in a vector of a pointer's type, known when compiling."""
+    count = VECTOR_BITS // p.dtype.bitwidth
+
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.intp, count)
+
+    return types.intp(p), codegen
+
+
+@intrinsic
+def peek(typingctx, p):
+    """Read one element."""
+
+    def codegen(context, builder, sig, args):
+        return builder.load(args[0])
+
+    return p.dtype(p), codegen
+
+
+@intrinsic
+def poke(typingctx, p, value):
+    """Write one element."""
+
+    def codegen(context, builder, sig, args):
+        builder.store(args[1], args[0])
+        return context.get_dummy_value()
+
+    return types.void(p, p.dtype), codegen
+
+
+@infer_global(operator.add)
+class PointerOffset(AbstractTemplate):
+    def generic(self, args, kws):
+        if len(args) == 2 and isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
+            return signature(args[0], args[0], types.intp)
+
+
+@lower_builtin(operator.add, Pointer, types.Integer)
+def _lower_pointer_offset(context, builder, sig, args):
+    return _offset(builder, *args)
+
+
+# --- vectors ------------------------------------------------------------------------
+
+
+@intrinsic
+def load(typingctx, p, count):
+    """The vector at `p`: its first `count` lanes, zero in the rest."""
+    vector = Vector(p.dtype)
+
+    def codegen(context, builder, sig, args):
+        return _load_part(builder, vector, *args)
+
+    return vector(p, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, p, v, count):
+    """Write the first `count` lanes of `v` at `p`."""
+
+    def codegen(context, builder, sig, args):
+        _store_part(builder, v, *args)
+        return context.get_dummy_value()
+
+    return types.void(p, v, types.intp), codegen
+
+
+@intrinsic
+def load_full(typingctx, p):
+    """The whole vector at `p`."""
+    vector = Vector(p.dtype)
+
+    def codegen(context, builder, sig, args):
+        return _load(builder, vector, args[0])
+
+    return vector(p), codegen
+
+
+@intrinsic
+def store_full(typingctx, p, v):
+    """Write the whole vector `v` at `p`."""
+
+    def codegen(context, builder, sig, args):
+        _store(builder, v, *args)
+        return context.get_dummy_value()
+
+    return types.void(p, v), codegen
+
+
+@intrinsic
+def broadcast(typingctx, p):
+    """The element at `p` in every lane."""
+    vector = Vector(p.dtype)
+
+    def codegen(context, builder, sig, args):
+        return _splat(builder, vector, builder.load(args[0]))
+
+    return vector(p), codegen
+
+
+def _operand(builder, vector, kind, value):
+    """A vector as it is; a number as a vector of the same type."""
+    if isinstance(kind, Vector):
+        return value
+    if isinstance(value, ir.Constant):
+        return _constant(vector, value.constant)
+    scalar = _scalar_ir(vector.dtype)
+    if value.type != scalar:
+        value = builder.fptrunc(value, scalar)
+    return _splat(builder, vector, value)
+
+
+def _define_operator(function, instruction):
+    @infer_global(function)
+    class VectorOperator(AbstractTemplate):
+        def generic(self, args, kws):
+            vectors = [a for a in args if isinstance(a, Vector)]
+            if not vectors or not all(isinstance(a, Vector | types.Float) for a in args):
+                return None
+            return signature(vectors[0], *args)
+
+    def lower(context, builder, sig, args):
+        vector = sig.return_type
+        a, b = (_operand(builder, vector, *pair) for pair in zip(sig.args, args, strict=True))
+        return getattr(builder, instruction)(a, b)
+
+    for kinds in (Vector, Vector), (Vector, types.Float), (types.Float, Vector):
+        lower_builtin(function, *kinds)(lower)
+
+
+_define_operator(operator.add, "fadd")
+_define_operator(operator.sub, "fsub")
+_define_operator(operator.mul, "fmul")
+_define_operator(operator.truediv, "fdiv")
+
+
+@infer_global(operator.neg)
+class VectorNegation(AbstractTemplate):
+    def generic(self, args, kws):
+        if isinstance(args[0], Vector):
+            return signature(args[0], args[0])
+
+
+@lower_builtin(operator.neg, Vector)
+def _lower_negation(context, builder, sig, args):
+    return builder.fneg(args[0])
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """``a * b + c`` in one rounding where the CPU can; one operand may be a number."""
+    vector = next(kind for kind in (a, b, c) if isinstance(kind, Vector))
+
+    def codegen(context, builder, sig, args):
+        operands = [_operand(builder, vector, *pair) for pair in zip(sig.args, args, strict=True)]
+        return _fma(builder, vector, *operands)
+
+    return vector(a, b, c), codegen
+
+
+# --- tiles --------------------------------------------------------------------------
+
+
+@intrinsic(prefer_literal=True)
+def tile_zero(typingctx, p, width, rows):
+    """A tile of zeros with the type of `p`; `width` and `rows` are constants."""
+    tile = Tile(Vector(p.dtype), width.literal_value, rows.literal_value)
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(p, width, rows), codegen
+
+
+@intrinsic
+def tile_rows(typingctx, tile):
+    """The number of rows, known when compiling."""
+
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.intp, tile.rows)
+
+    return types.intp(tile), codegen
+
+
+@intrinsic
+def rank1(typingctx, tile, w, x, x_row):
+    """``tile[r][v] + x[r] * w[v]``: `w` a row of vectors, ``x[r]`` at ``x + r * x_row``."""
+    vector = tile.vector
+
+    def codegen(context, builder, sig, args):
+        registers, w, x, x_row = args
+        weights = [
+            _load(builder, vector, _offset(builder, w, ir.Constant(x_row.type, v * vector.lanes)))
+            for v in range(tile.width)
+        ]
+        for r in range(tile.rows):
+            element = _offset(builder, x, builder.mul(x_row, ir.Constant(x_row.type, r)))
+            x_r = _splat(builder, vector, builder.load(element))
+            for v, w_v in enumerate(weights):
+                at = r * tile.width + v
+                total = _fma(builder, vector, x_r, w_v, builder.extract_value(registers, at))
+                registers = builder.insert_value(registers, total, at)
+        return registers
+
+    return tile(tile, w, x, types.intp), codegen
+
+
+def _tile_offsets(builder, tile, column, row):
+    """Each register's number and its offset when columns and rows lie that far apart."""
+    for r in range(tile.rows):
+        for v in range(tile.width):
+            across = builder.mul(column, ir.Constant(column.type, v))
+            down = builder.mul(row, ir.Constant(row.type, r))
+            yield r * tile.width + v, builder.add(across, down)
+
+
+@intrinsic
+def tile_load(typingctx, tile, p, column, row, count):
+    """The tile at `p`, vectors `column` and rows `row` elements apart, `count` lanes of each."""
+
+    def codegen(context, builder, sig, args):
+        registers, p, column, row, count = args
+        for at, offset in _tile_offsets(builder, tile, column, row):
+            value = _load_part(builder, tile.vector, _offset(builder, p, offset), count)
+            registers = builder.insert_value(registers, value, at)
+        return registers
+
+    return tile(tile, p, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def tile_store(typingctx, tile, p, column, row, count):
+    """Write the tile at `p`, laid out as for `tile_load`."""
+
+    def codegen(context, builder, sig, args):
+        registers, p, column, row, count = args
+        for at, offset in _tile_offsets(builder, tile, column, row):
+            value = builder.extract_value(registers, at)
+            _store_part(builder, tile.vector, _offset(builder, p, offset), value, count)
+        return context.get_dummy_value()
+
+    return types.void(tile, p, types.intp, types.intp, types.intp), codegen
