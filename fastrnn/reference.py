@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,18 +49,18 @@ LSTMCache: TypeAlias = tuple[
 _rnn_weights = itemgetter("Wax", "Waa", "Wya", "ba", "by")
 _lstm_weights = itemgetter("Wf", "bf", "Wi", "bi", "Wc", "bc", "Wo", "bo", "Wy", "by")
 
-_KEPT_TYPES = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.longdouble))
+_REAL_TYPES = (np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.longdouble))
 
 
 def _real_type(*arrays: Array) -> np.dtype[Any]:
     """The floating type in which a function of these arrays is computed."""
     promoted = np.result_type(*arrays)
-    return promoted if promoted in _KEPT_TYPES else np.dtype(np.float64)
+    return promoted if promoted in _REAL_TYPES else np.dtype(np.float64)
 
 
 def _as_real(x: Array) -> Array:
     x = np.asarray(x)
-    return np.asarray(x, _real_type(x))
+    return x if x.dtype in _REAL_TYPES else x.astype(np.float64)
 
 
 # Activations
@@ -87,8 +87,8 @@ def softmax(x: Array) -> Array:
     Bridle (1990), "Probabilistic interpretation of feedforward classification network outputs".
     """
     x = _as_real(x)
-    e = np.exp(x - np.max(x, axis=0, keepdims=True))
-    return np.asarray(e / np.sum(e, axis=0, keepdims=True))
+    e = np.exp(x - x.max(axis=0))
+    return cast(Array, e / e.sum(axis=0))
 
 
 def sigmoid(x: Array) -> Array:
@@ -107,7 +107,7 @@ def sigmoid(x: Array) -> Array:
     """
     x = _as_real(x)
     e = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1, e) / (1 + e))
+    return cast(Array, np.where(x >= 0, 1, e) / (1 + e))
 
 
 def tanh(x: Array) -> Array:
@@ -121,7 +121,7 @@ def tanh(x: Array) -> Array:
     -------
     array, shape of x
     """
-    return np.asarray(np.tanh(_as_real(x)))
+    return np.tanh(_as_real(x))
 
 
 # RNN
@@ -245,7 +245,7 @@ def rnn_cell_backward(da_next: Array, cache: RNNCache) -> Gradients:
         "da_prev": np.dot(parameters["Waa"].T, dz),
         "dWax": np.dot(dz, xt.T),
         "dWaa": np.dot(dz, a_prev.T),
-        "dba": np.sum(dz, axis=1, keepdims=True),
+        "dba": dz.sum(axis=1, keepdims=True),
     }
 
 
@@ -454,7 +454,7 @@ def lstm_cell_backward(da_next: Array, dc_next: Array, cache: LSTMCache) -> Grad
     gradients = {"dxt": dax[n_a:], "da_prev": dax[:n_a], "dc_prev": dc * ft}
     for gate, dz in zip("fico", (dzf, dzi, dzc, dzo), strict=True):
         gradients["dW" + gate] = np.dot(dz, ax.T)
-        gradients["db" + gate] = np.sum(dz, axis=1, keepdims=True)
+        gradients["db" + gate] = dz.sum(axis=1, keepdims=True)
     return gradients
 
 
@@ -550,5 +550,5 @@ def output_backward(
     for t in range(T):
         da[:, :, t] = np.dot(W.T, dz[:, :, t])
         dW += np.dot(dz[:, :, t], steps[t][0].T)
-    dby = np.sum(dz, axis=(1, 2), dtype=dtype).reshape(n_y, 1)
+    dby = dz.sum(axis=(1, 2), dtype=dtype).reshape(n_y, 1)
     return {"da": da, "d" + head: dW, "dby": dby}
