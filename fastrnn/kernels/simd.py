@@ -396,6 +396,128 @@ def fma(typingctx, a, b, c):
     return vector(a, b, c), codegen
 
 
+def polynomial(*, float32, float64):
+    """An intrinsic for c[0] + c[1] x + c[2] x**2 + ..., its coefficients by dtype.
+
+    Even and odd powers apart, each in x**2, so that the chain of dependent steps is half
+    as long (Estrin's first step); x**2 is wanted by the callers too.
+    """
+    coefficients = {32: float32, 64: float64}
+
+    @intrinsic
+    def evaluate(typingctx, x):
+        def codegen(context, builder, sig, args):
+            square = builder.fmul(args[0], args[0])
+            even, odd = (
+                [_constant(x, c) for c in coefficients[x.dtype.bitwidth][start::2]]
+                for start in (0, 1)
+            )
+            halves = []
+            for half in even, odd:
+                total = half.pop()
+                while half:
+                    total = _fma(builder, x, total, square, half.pop())
+                halves.append(total)
+            return _fma(builder, x, halves[1], args[0], halves[0])
+
+        return x(x), codegen
+
+    return evaluate
+
+
+@intrinsic
+def by_dtype(typingctx, v, single, double):
+    """A number in every lane: the first for float32, the second for float64."""
+
+    def codegen(context, builder, sig, args):
+        at = 1 if v.dtype.bitwidth == 32 else 2
+        return _operand(builder, v, sig.args[at], args[at])
+
+    return v(v, types.float64, types.float64), codegen
+
+
+@intrinsic
+def select_less(typingctx, a, b, x, y):
+    """``x`` in the lanes where ``a < b``, else ``y``, also where a or b is NaN."""
+    vector = next(kind for kind in (a, b, x, y) if isinstance(kind, Vector))
+
+    def codegen(context, builder, sig, args):
+        a, b, x, y = (
+            _operand(builder, vector, *pair) for pair in zip(sig.args, args, strict=True)
+        )
+        return builder.select(builder.fcmp_ordered("<", a, b), x, y)
+
+    return vector(a, b, x, y), codegen
+
+
+@intrinsic
+def absolute(typingctx, v):
+    def codegen(context, builder, sig, args):
+        return _call(builder, f"llvm.fabs.{_suffix(v)}", args[0].type, args)
+
+    return v(v), codegen
+
+
+@intrinsic
+def copysign(typingctx, v, sign):
+    """The magnitude of the first with the sign of the second."""
+
+    def codegen(context, builder, sig, args):
+        return _call(builder, f"llvm.copysign.{_suffix(v)}", args[0].type, args)
+
+    return v(v, v), codegen
+
+
+@intrinsic
+def add_exponent(typingctx, v, t):
+    """``v * 2**n``, n an integer in the low bits of `t`; out of range it wraps around."""
+    bits = {32: 23, 64: 52}[v.dtype.bitwidth]
+
+    def codegen(context, builder, sig, args):
+        v_bits, t_bits = (builder.bitcast(a, _integer_ir(v)) for a in args)
+        shifted = builder.shl(t_bits, _integer_constant(v, bits))
+        return builder.bitcast(builder.add(v_bits, shifted), _vector_ir(v))
+
+    return v(v, v), codegen
+
+
+@intrinsic
+def first_lanes(typingctx, v, rest, count):
+    """The first `count` lanes of `v`, then those of `rest`."""
+
+    def codegen(context, builder, sig, args):
+        v_, rest_, count_ = args
+        return builder.select(_mask(builder, v, count_), v_, rest_)
+
+    return v(v, v, types.intp), codegen
+
+
+def _define_fold(combine):
+    """An intrinsic that combines all lanes pairwise; each lane gets the same result."""
+
+    @intrinsic
+    def fold(typingctx, v):
+        def codegen(context, builder, sig, args):
+            total = args[0]
+            step = v.lanes // 2
+            while step:
+                order = ir.VectorType(ir.IntType(32), v.lanes)
+                order = ir.Constant(order, [lane ^ step for lane in range(v.lanes)])
+                total = combine(builder, total, builder.shuffle_vector(total, total, order))
+                step //= 2
+            return total
+
+        return v(v), codegen
+
+    return fold
+
+
+fold_sum = _define_fold(lambda builder, a, b: builder.fadd(a, b))
+fold_max = _define_fold(
+    lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), b, a)
+)
+
+
 # --- tiles --------------------------------------------------------------------------
 
 
