@@ -94,6 +94,11 @@ def inline(function):
     return njit(function, forceinline=True, error_model="numpy", boundscheck=False)
 
 
+def part(function):
+    """Compile a function that kernels share, large enough to be called."""
+    return njit(function, error_model="numpy", boundscheck=False)
+
+
 def kernel(function):
     """Compile a function that Python calls, once for each dtype, and keep the result."""
     compiled = njit(function, nogil=True, error_model="numpy", boundscheck=False)

@@ -246,6 +246,18 @@ def lanes(typingctx, p):
 
 
 @intrinsic
+def padded(typingctx, p, columns):
+    """`columns` rounded up to whole vectors of a pointer's type."""
+    count = VECTOR_BITS // p.dtype.bitwidth
+
+    def codegen(context, builder, sig, args):
+        up = builder.add(args[1], ir.Constant(args[1].type, count - 1))
+        return builder.and_(up, ir.Constant(args[1].type, -count))
+
+    return types.intp(p, types.intp), codegen
+
+
+@intrinsic
 def peek(typingctx, p):
     """Read one element."""
 
@@ -532,12 +544,24 @@ def tile_zero(typingctx, p, width, rows):
     return tile(p, width, rows), codegen
 
 
-@intrinsic
-def tile_rows(typingctx, tile):
-    """The number of rows, known when compiling."""
+@intrinsic(prefer_literal=True)
+def tile_like(typingctx, tile, rows):
+    """A tile of zeros as wide as another; `rows` is a constant."""
+    like = Tile(tile.vector, tile.width, rows.literal_value)
 
     def codegen(context, builder, sig, args):
-        return context.get_constant(types.intp, tile.rows)
+        return ir.Constant(context.get_value_type(like), None)
+
+    return like(tile, rows), codegen
+
+
+@intrinsic
+def tile_columns(typingctx, tile):
+    """Elements across a tile, known when compiling."""
+    columns = tile.width * tile.vector.lanes
+
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.intp, columns)
 
     return types.intp(tile), codegen
 

@@ -1,0 +1,59 @@
+"""The softmax head: predictions from hidden states, and the way back.
+
+Shapes: ``h (N, H)``, one row for each step of each example, ``y (N, O)`` with `O` classes.
+"""
+
+from ._jit import inline, kernel
+from .activations import softmax_row
+from .linear import (
+    DEPTH,
+    accumulate,
+    accumulate_panel_space,
+    multiply,
+    pack_columns,
+    pack_rows,
+    reverse_axes,
+    sum_rows,
+    transpose,
+)
+from .simd import pointer
+
+
+@inline
+def predict(h, w_y, b_y, packed, y, N, H, O):  # noqa: E741
+    """``y = softmax(h @ w_y.T + b_y)``, row by row; `packed` holds ``O`` padded x H."""
+    pack_columns(O, w_y, H, H, packed)
+    multiply(N, O, y, O, b_y, 0, O, h, H, 1, packed, H)
+    if O > 0:
+        for n in range(N):
+            softmax_row(y + n * O, y + n * O, O)
+
+
+@kernel
+def output_backward(dz, h, w_y, dz_rows, dh, da, dw, db, scratch):
+    """From the gradient of the logits to those of the hidden states and the head.
+
+    dz : (O, B, T), h : (T, B, H), w_y : (O, H), read.
+    dz_rows : (T, B, O), dh : (T, B, H), written on the way.
+    da : (H, B, T), dw : (O, H), db : (O, 1), written.
+    """
+    O, B, T = dz.shape  # noqa: E741
+    H = w_y.shape[1]
+    N = T * B
+    h, w_y, rows, dh = pointer(h), pointer(w_y), pointer(dz_rows), pointer(dh)
+    dw, scratch = pointer(dw), pointer(scratch)
+    reverse_axes(pointer(dz), rows, O, B, T)
+
+    pack_rows(H, w_y, H, 0, O, scratch, O)
+    multiply(N, H, dh, H, dh, H, 0, rows, O, 1, scratch, O)
+    reverse_axes(dh, pointer(da), T, B, H)
+
+    transposed = scratch + accumulate_panel_space(h, N)
+    k = 0
+    while k == 0 or k < N:
+        n = min(DEPTH, N - k)
+        transpose(rows + k * O, O, transposed, n, n, O)
+        kept = H if k > 0 else 0
+        accumulate(O, H, dw, H, transposed, n, h + k * H, H, n, kept, scratch)
+        k += DEPTH
+    sum_rows(O, pointer(db), rows, O, N)

@@ -1,0 +1,249 @@
+"""The tile loops: every matrix product of the package.
+
+A product is ``out = start + x @ w`` with `w` in panels (see `fastrnn.packing`); `start`
+is a bias (its rows 0 apart), the output itself (to add to it), or any other rows.  Each
+output element is one accumulator that takes its terms in the order of ``k``, so its bits
+depend on nothing but its own row of `x` and its own column of `w`: not on the tile it
+falls in, the rows around it, or where a sum over ``k`` is interrupted and taken up again.
+
+Operands are described in elements: ``_row`` from one row to the next, ``_step`` from one
+``k`` to the next, ``column`` from one vector of a panel to the next.
+"""
+
+from ._jit import inline, part
+from .simd import (
+    ROWS,
+    WIDTH,
+    lanes,
+    load,
+    peek,
+    poke,
+    rank1,
+    store,
+    store_full,
+    tile_columns,
+    tile_like,
+    tile_load,
+    tile_store,
+    tile_zero,
+)
+
+DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in L2
+
+
+@inline
+def _multiply_tile(
+    tile, r, out, out_row, start, start_row, kept, column, count, x, x_row, x_step, w, depth
+):
+    """The tile's rows, from row `r` on, of ``out = start + x @ w``."""
+    w_step = tile_columns(tile)
+    x = x + r * x_row
+    tile = tile_load(tile, start + r * start_row, column, start_row, kept)
+    for k in range(depth):
+        tile = rank1(tile, w + k * w_step, x + k * x_step, x_row)
+    tile_store(tile, out + r * out_row, column, out_row, count)
+
+
+@part
+def multiply_panel(
+    panel, rows, out, out_row, start, start_row, kept, column, count, x, x_row, x_step, w, depth
+):
+    """``out = start + x @ w`` for all rows of one panel, `count` lanes of each vector.
+
+    `panel` is any tile as wide as the panel.  Of `start` the first `kept` lanes are read,
+    the others are zero: with ``kept = 0`` the product starts from nothing.  Eight rows go as two fours: a tile of two
+    rows would wait for its weights.
+    """
+    # fmt: off
+    r = 0
+    while rows - r >= ROWS and rows - r != 8:
+        _multiply_tile(tile_like(panel, ROWS), r, out, out_row, start, start_row, kept, column,
+                       count, x, x_row, x_step, w, depth)
+        r += ROWS
+    while rows - r >= 4:
+        _multiply_tile(tile_like(panel, 4), r, out, out_row, start, start_row, kept, column,
+                       count, x, x_row, x_step, w, depth)
+        r += 4
+    if rows - r >= 2:
+        _multiply_tile(tile_like(panel, 2), r, out, out_row, start, start_row, kept, column,
+                       count, x, x_row, x_step, w, depth)
+        r += 2
+    if rows - r == 1:
+        _multiply_tile(tile_like(panel, 1), r, out, out_row, start, start_row, kept, column,
+                       count, x, x_row, x_step, w, depth)
+    # fmt: on
+
+
+@inline
+def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth):
+    """``out = start + x @ w`` over adjacent columns: wide panels, then single vectors.
+
+    `kept` is `columns`, or 0 to start from nothing.
+    """
+    wide = tile_zero(out, WIDTH, 1)
+    single = tile_zero(out, 1, 1)
+    column = lanes(out)
+    done = 0
+    while columns - done >= tile_columns(wide):
+        multiply_panel(
+            wide, rows, out + done, out_row, start + done, start_row, min(column, kept),
+            column, column, x, x_row, x_step, w + done * depth, depth,
+        )  # fmt: skip
+        done += tile_columns(wide)
+    while columns - done > 0:
+        count = min(column, columns - done)
+        multiply_panel(
+            single, rows, out + done, out_row, start + done, start_row, min(count, kept),
+            column, count, x, x_row, x_step, w + done * depth, depth,
+        )  # fmt: skip
+        done += column
+
+
+# --- packing ------------------------------------------------------------------------
+
+
+@inline
+def _pack_panel(panel, y, y_row, columns, depth, packed):
+    """Copy `depth` rows of at most a panel's columns, one after the other, zeros after."""
+    column = lanes(y)
+    width = tile_columns(panel)
+    for k in range(depth):
+        for v in range(0, width, column):
+            store_full(packed + (k * width + v), load(y + (k * y_row + v), columns - v))
+
+
+@part
+def pack_rows(columns, y, y_row, k, depth, packed, packed_depth):
+    """Pack ``w[k + i][column] = y[i * y_row + column]`` for `multiply`, `depth` rows.
+
+    `packed_depth` is the depth of the whole product.
+    """
+    wide = tile_zero(y, WIDTH, 1)
+    single = tile_zero(y, 1, 1)
+    done = 0
+    while columns - done >= tile_columns(wide):
+        _pack_panel(
+            wide, y + done, y_row, columns - done, depth,
+            packed + (done * packed_depth + k * tile_columns(wide)),
+        )  # fmt: skip
+        done += tile_columns(wide)
+    while columns - done > 0:
+        _pack_panel(
+            single, y + done, y_row, columns - done, depth,
+            packed + (done * packed_depth + k * tile_columns(single)),
+        )  # fmt: skip
+        done += tile_columns(single)
+
+
+@part
+def pack_column(y, y_row, count, depth, packed, packed_step):
+    """Pack one vector ``w[k][lane] = y[lane * y_row + k]``, zeros from lane `count` on."""
+    column = lanes(y)
+    for k in range(depth):
+        for lane in range(count):
+            poke(packed + (k * packed_step + lane), peek(y + (lane * y_row + k)))
+        for lane in range(count, column):
+            poke(packed + (k * packed_step + lane), 0.0)
+
+
+@inline
+def pack_columns(columns, y, y_row, depth, packed):
+    """Pack the matrix ``w[k][column] = y[column * y_row + k]`` for `multiply`."""
+    column = lanes(y)
+    wide = columns - columns % (WIDTH * column)
+    for j in range(0, columns, column):
+        if j < wide:
+            into = j // (WIDTH * column) * (WIDTH * column) * depth + j % (WIDTH * column)
+            step = WIDTH * column
+        else:
+            into = j * depth
+            step = column
+        pack_column(y + j * y_row, y_row, min(column, columns - j), depth, packed + into, step)
+
+
+@part
+def transpose(source, source_row, out, out_row, rows, columns):
+    """``out[j][i] = source[i][j]``, in blocks that stay in cache."""
+    block = 16
+    for i0 in range(0, rows, block):
+        for j0 in range(0, columns, block):
+            for j in range(j0, min(j0 + block, columns)):
+                for i in range(i0, min(i0 + block, rows)):
+                    poke(out + (j * out_row + i), peek(source + (i * source_row + j)))
+
+
+@inline
+def reverse_axes(source, out, I, J, K):
+    """``out[k][j][i] = source[i][j][k]``."""
+    for j in range(J):
+        transpose(source + j * K, J * K, out + j * I, J * I, I, K)
+
+
+# --- sums over rows -----------------------------------------------------------------
+
+
+@inline
+def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
+    """``out += sum over k of outer(x[k], y[k])``, the product that gives weight gradients.
+
+    x_t : the transpose of `x`, ``x_t[i][k] = x[k][i]``.
+    y : ``y[k][j]``; each panel of its columns is copied to `packed`.
+    kept : `columns`, or 0 to start from nothing.
+    """
+    wide = tile_zero(out, WIDTH, 1)
+    single = tile_zero(out, 1, 1)
+    column = lanes(out)
+    done = 0
+    while columns - done >= tile_columns(wide):
+        _pack_panel(wide, y + done, y_row, columns - done, depth, packed)
+        multiply_panel(
+            wide, rows, out + done, out_row, out + done, out_row, min(column, kept),
+            column, column, x_t, x_row, 1, packed, depth,
+        )  # fmt: skip
+        done += tile_columns(wide)
+    while columns - done > 0:
+        count = min(column, columns - done)
+        _pack_panel(single, y + done, y_row, columns - done, depth, packed)
+        multiply_panel(
+            single, rows, out + done, out_row, out + done, out_row, min(count, kept),
+            column, count, x_t, x_row, 1, packed, depth,
+        )  # fmt: skip
+        done += column
+
+
+@inline
+def accumulate_panel_space(p, depth):
+    """Elements that `accumulate` packs at once, from at most `DEPTH` rows."""
+    return min(DEPTH, depth) * tile_columns(tile_zero(p, WIDTH, 1))
+
+
+@inline
+def sum_rows(columns, out, x, x_row, rows):
+    """``out = sum over rows of x``, row after row."""
+    column = lanes(out)
+    for j in range(0, columns, column):
+        total = load(out, 0)
+        for r in range(rows):
+            total = total + load(x + (r * x_row + j), columns - j)
+        store(out + j, total, columns - j)
+
+
+@inline
+def add_row(columns, out, x):
+    """``out += x``."""
+    for j in range(0, columns, lanes(out)):
+        store(out + j, load(out + j, columns - j) + load(x + j, columns - j), columns - j)
+
+
+@inline
+def copy_row(columns, out, x):
+    """``out = x``."""
+    for j in range(0, columns, lanes(out)):
+        store(out + j, load(x + j, columns - j), columns - j)
+
+
+@inline
+def zero_row(columns, out):
+    """``out = 0``."""
+    for j in range(0, columns, lanes(out)):
+        store(out + j, load(out, 0), columns - j)

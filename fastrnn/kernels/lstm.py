@@ -1,0 +1,399 @@
+"""The LSTM cell: its pointwise forward, its pointwise backward, the loops over time.
+
+Shapes: ``x (T, B, D)``, ``gates (S, B, 4, H)``, ``h (T + 1, B, H)`` and ``c (T + 1, B, H)``
+with slot 0 the initial state.  Gates stand in the order i, f, g, o.
+
+Sources: Hochreiter & Schmidhuber (1997), Neural Computation 9(8); the forget gate is
+that of Gers, Schmidhuber & Cummins (2000), Neural Computation 12(10).
+"""
+
+from ._jit import inline, kernel
+from .activations import sigmoid, tanh
+from .head import predict
+from .linear import (
+    DEPTH,
+    accumulate,
+    accumulate_panel_space,
+    add_row,
+    copy_row,
+    multiply,
+    multiply_panel,
+    pack_column,
+    pack_rows,
+    reverse_axes,
+    sum_rows,
+    transpose,
+    zero_row,
+)
+from .simd import WIDTH, lanes, load, padded, pointer, store, tile_zero
+
+GATES = 4
+GATE_I, GATE_F, GATE_G, GATE_O = range(GATES)
+PANEL = min(WIDTH, GATES)  # the gates of one block of units, in one panel or in two
+
+
+@inline
+def step_forward(rows, units, column, gates, c_prev, c, h):
+    """One step of `units` adjacent units, from pre-activations to the new state.
+
+    gates : pre-activations, overwritten by the activated gates; gates `column` apart.
+    c_prev, c : old and new cell state; the same memory is allowed.
+    h : written.
+    """
+    for r in range(rows):
+        at = gates + r * GATES * column
+        i = sigmoid(load(at + GATE_I * column, units))
+        f = sigmoid(load(at + GATE_F * column, units))
+        g = tanh(load(at + GATE_G * column, units))
+        o = sigmoid(load(at + GATE_O * column, units))
+
+        c_r = f * load(c_prev + r * column, units) + i * g
+        h_r = o * tanh(c_r)
+
+        store(at + GATE_I * column, i, units)
+        store(at + GATE_F * column, f, units)
+        store(at + GATE_G * column, g, units)
+        store(at + GATE_O * column, o, units)
+        store(c + r * column, c_r, units)
+        store(h + r * column, h_r, units)
+
+
+@inline
+def step_backward(rows, units, column, gates, dgates, c_prev, c, dh, dc):
+    """One step back of `units` adjacent units, from the state's gradient to the gates'.
+
+    gates : activated gates; dgates : written, the same memory is allowed.
+    dh : gradient of the new state; dc : that of the cell, overwritten by the old cell's.
+    """
+    for r in range(rows):
+        at = r * GATES * column
+        i = load(gates + (at + GATE_I * column), units)
+        f = load(gates + (at + GATE_F * column), units)
+        g = load(gates + (at + GATE_G * column), units)
+        o = load(gates + (at + GATE_O * column), units)
+        tanh_c = tanh(load(c + r * column, units))
+
+        dh_r = load(dh + r * column, units)
+        dc_r = load(dc + r * column, units) + dh_r * o * (1.0 - tanh_c * tanh_c)
+
+        di = dc_r * g * i * (1.0 - i)
+        df = dc_r * load(c_prev + r * column, units) * f * (1.0 - f)
+        dg = dc_r * i * (1.0 - g * g)
+        do = dh_r * tanh_c * o * (1.0 - o)
+
+        store(dgates + (at + GATE_I * column), di, units)
+        store(dgates + (at + GATE_F * column), df, units)
+        store(dgates + (at + GATE_G * column), dg, units)
+        store(dgates + (at + GATE_O * column), do, units)
+        store(dc + r * column, dc_r * f, units)
+
+
+@inline
+def pack_gate(gate, w, w_row, H, depth, packed):
+    """Pack one gate's weights ``w (H, depth)`` between those of the other gates."""
+    block = lanes(w)
+    panel = PANEL * block
+    for j in range(0, H, block):
+        at = j * GATES * depth + gate // PANEL * panel * depth + gate % PANEL * block
+        pack_column(w + j * w_row, w_row, min(block, H - j), depth, packed + at, panel)
+
+
+@inline
+def pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, weights, D, H):
+    """The forward weights: bias, input to hidden, hidden to hidden."""
+    across = GATES * padded(weights, H)
+    w_x = weights + across
+    w_h = w_x + across * D
+    copy_row(H, weights + GATE_I * H, b_i)
+    copy_row(H, weights + GATE_F * H, b_f)
+    copy_row(H, weights + GATE_G * H, b_c)
+    copy_row(H, weights + GATE_O * H, b_o)
+    pack_gate(GATE_I, w_i + H, H + D, H, D, w_x)
+    pack_gate(GATE_F, w_f + H, H + D, H, D, w_x)
+    pack_gate(GATE_G, w_c + H, H + D, H, D, w_x)
+    pack_gate(GATE_O, w_o + H, H + D, H, D, w_x)
+    pack_gate(GATE_I, w_i, H + D, H, H, w_h)
+    pack_gate(GATE_F, w_f, H + D, H, H, w_h)
+    pack_gate(GATE_G, w_c, H + D, H, H, w_h)
+    pack_gate(GATE_O, w_o, H + D, H, H, w_h)
+
+
+@inline
+def pack_backward(w_f, w_i, w_c, w_o, weights, D, H):
+    """The backward weights: hidden to hidden, input to hidden, both the other way."""
+    w_h = weights
+    w_x = weights + padded(weights, H) * GATES * H
+    pack_rows(H, w_i, H + D, GATE_I * H, H, w_h, GATES * H)
+    pack_rows(H, w_f, H + D, GATE_F * H, H, w_h, GATES * H)
+    pack_rows(H, w_c, H + D, GATE_G * H, H, w_h, GATES * H)
+    pack_rows(H, w_o, H + D, GATE_O * H, H, w_h, GATES * H)
+    pack_rows(D, w_i + H, H + D, GATE_I * H, H, w_x, GATES * H)
+    pack_rows(D, w_f + H, H + D, GATE_F * H, H, w_x, GATES * H)
+    pack_rows(D, w_c + H, H + D, GATE_G * H, H, w_x, GATES * H)
+    pack_rows(D, w_o + H, H + D, GATE_O * H, H, w_x, GATES * H)
+
+
+@inline
+def _multiply_gates(rows, j, units, H, out, start, start_row, x, x_row, w, depth):
+    """``out = start + x @ w`` for all gates of the units from `j` on."""
+    panel = tile_zero(out, PANEL, 1)
+    w = w + j * GATES * depth
+    for gate in range(0, GATES, PANEL):
+        at = gate * H + j
+        multiply_panel(
+            panel, rows, out + at, GATES * H, start + at, start_row, units, H, units,
+            x, x_row, 1, w + gate * lanes(w) * depth, depth,
+        )  # fmt: skip
+
+
+@inline
+def forward_steps(x, weights, gates, S, c, C, h, T, B, D, H, steps, b0, b1):
+    """All steps of the rows from `b0` to `b1`; the inputs' products `steps` at a time.
+
+    Of the gates `S` steps are kept, of the cell `C`.
+    """
+    rows = b1 - b0
+    block = lanes(h)
+    blocks = padded(h, H) // block
+    across = GATES * padded(weights, H)
+    w_x = weights + across
+    w_h = w_x + across * D
+    for t0 in range(0, T, steps):
+        n = min(steps, T - t0)
+        for j in range(0, H, block):
+            units = min(block, H - j)
+            if rows == B:
+                _multiply_gates(
+                    n * B, j, units, H, gates + (t0 % S) * B * GATES * H, weights, 0,
+                    x + t0 * B * D, D, w_x, D,
+                )  # fmt: skip
+            else:
+                for t in range(t0, t0 + n):
+                    _multiply_gates(
+                        rows, j, units, H, gates + ((t % S) * B + b0) * GATES * H, weights, 0,
+                        x + (t * B + b0) * D, D, w_x, D,
+                    )  # fmt: skip
+        for t in range(t0, t0 + n):
+            gates_t = gates + ((t % S) * B + b0) * GATES * H
+            h_prev = h + (t * B + b0) * H
+            h_t = h_prev + B * H
+            c_prev = c + ((t % C) * B + b0) * H
+            c_t = c + (((t + 1) % C) * B + b0) * H
+            for n_block in range(blocks):
+                # Every second step backwards: the weights last read are still in cache.
+                j = block * (n_block if t % 2 == 0 else blocks - 1 - n_block)
+                units = min(block, H - j)
+                _multiply_gates(rows, j, units, H, gates_t, gates_t, GATES * H, h_prev, H, w_h, H)
+                step_forward(rows, units, H, gates_t + j, c_prev + j, c_t + j, h_t + j)
+
+
+@inline
+def backward_steps(dh_out, weights, gates, dgates, c_prev, c, dh, dc, T, B, H, b0, b1):
+    """All steps back of the rows from `b0` to `b1`.
+
+    c_prev, c : (T, B, H), the old and the new cells.
+    `dh` and `dc` go from the last state's further gradient to the first state's.
+    """
+    rows = b1 - b0
+    block = lanes(dh)
+    dh = dh + b0 * H
+    dc = dc + b0 * H
+    if T > 0:
+        add_row(rows * H, dh, dh_out + ((T - 1) * B + b0) * H)
+    for t in range(T - 1, -1, -1):
+        state = (t * B + b0) * H
+        at = GATES * state
+        for j in range(0, H, block):
+            step_backward(
+                rows, min(block, H - j), H, gates + (at + j), dgates + (at + j),
+                c_prev + (state + j), c + (state + j), dh + j, dc + j,
+            )  # fmt: skip
+        multiply(
+            rows, H, dh, H, dh_out + (state - B * H), H, H if t > 0 else 0,
+            dgates + at, GATES * H, 1, weights, GATES * H,
+        )  # fmt: skip
+
+
+@inline
+def weight_gradients(x, h, dgates, dw, db, N, D, H, g0, g1, scratch):
+    """Rows `g0` to `g1` of ``dw (4 H, H + D)`` and ``db (4 H)``, over `N` rows.
+
+    h : the old states.
+    """
+    transposed = scratch + accumulate_panel_space(h, N)
+    out = dw + g0 * (H + D)
+    rows = g1 - g0
+    k = 0
+    while k == 0 or k < N:
+        n = min(DEPTH, N - k)
+        kept = 1 if k > 0 else 0
+        transpose(dgates + (k * GATES * H + g0), GATES * H, transposed, n, n, rows)
+        accumulate(rows, H, out, H + D, transposed, n, h + k * H, H, n, kept * H, scratch)
+        accumulate(rows, D, out + H, H + D, transposed, n, x + k * D, D, n, kept * D, scratch)
+        k += DEPTH
+    sum_rows(rows, db + g0, dgates + g0, GATES * H, N)
+
+
+@inline
+def input_gradient(dgates, weights, dx, rows, D, H):
+    """``dx (rows, D)`` from ``dgates (rows, 4, H)``."""
+    w_x = weights + padded(weights, H) * GATES * H
+    multiply(rows, D, dx, D, dx, D, 0, dgates, GATES * H, 1, w_x, GATES * H)
+
+
+# --- what the layer object calls ----------------------------------------------------
+
+
+@kernel
+def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, weights):
+    """Pack ``W* (H, H + D)``, on ``[a_prev; xt]``, and ``b* (H, 1)`` for the forward products."""
+    H, across = w_f.shape
+    pack_forward(
+        pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o),
+        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), pointer(weights), across - H, H,
+    )  # fmt: skip
+
+
+@kernel
+def lstm_pack_backward(w_f, w_i, w_c, w_o, weights):
+    """Pack ``W* (H, H + D)`` for the backward products."""
+    H, across = w_f.shape
+    pack_backward(
+        pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), pointer(weights), across - H, H
+    )
+
+
+@kernel
+def lstm_forward(x, weights, gates, c, h, steps, b0, b1):
+    """``h`` and ``c (T + 1, B, H)``, slot 0 read, from ``x (T, B, D)``; rows `b0` to `b1`.
+
+    gates : (T, B, 4, H), written with the activated gates; where only the result counts,
+        (steps, B, 4, H) is enough, and (1, B, H) for `c`, which is then updated in place.
+    """
+    T, B, D = x.shape
+    forward_steps(
+        pointer(x), pointer(weights), pointer(gates), gates.shape[0], pointer(c), c.shape[0],
+        pointer(h), T, B, D, h.shape[2], steps, b0, b1,
+    )  # fmt: skip
+
+
+@kernel
+def lstm_step(x, weights, gates, h, c):
+    """One step: ``h`` and ``c (B, H)`` in place, from ``x (B, D)``; gates (B, 4, H), written."""
+    B, D = x.shape
+    H = h.shape[1]
+    x, weights, gates, h, c = pointer(x), pointer(weights), pointer(gates), pointer(h), pointer(c)
+    block = lanes(h)
+    across = GATES * padded(weights, H)
+    w_x = weights + across
+    w_h = w_x + across * D
+    for j in range(0, H, block):
+        units = min(block, H - j)
+        _multiply_gates(B, j, units, H, gates, weights, 0, x, D, w_x, D)
+        _multiply_gates(B, j, units, H, gates, gates, GATES * H, h, H, w_h, H)
+    for j in range(0, H, block):
+        step_forward(B, min(block, H - j), H, gates + j, c + j, c + j, h + j)
+
+
+@kernel
+def lstm_backward_steps(dh_out, weights, gates, c, dh, dc, b0, b1):
+    """The gates' gradients, over the gates, from ``dh_out (T, B, H)``; rows `b0` to `b1`.
+
+    dh, dc : (B, H), the last state's further gradients, overwritten by the first's.
+    """
+    T, B, H = dh_out.shape
+    gates, c = pointer(gates), pointer(c)
+    backward_steps(
+        pointer(dh_out), pointer(weights), gates, gates, c, c + B * H, pointer(dh), pointer(dc),
+        T, B, H, b0, b1,
+    )  # fmt: skip
+
+
+@kernel
+def lstm_input_gradient(dgates, weights, dx, t0, t1):
+    """Steps `t0` to `t1` of ``dx (T, B, D)``."""
+    B, D = dx.shape[1:]
+    H = dgates.shape[3]
+    at = t0 * B
+    rows = (t1 - t0) * B
+    input_gradient(
+        pointer(dgates) + at * GATES * H, pointer(weights), pointer(dx) + at * D, rows, D, H
+    )
+
+
+@kernel
+def lstm_weight_gradients(x, h, dgates, dw, db, scratch, g0, g1):
+    """Rows `g0` to `g1` of ``dw (4 H, H + D)`` and ``db (4 H)``."""
+    T, B, D = x.shape
+    weight_gradients(
+        pointer(x), pointer(h), pointer(dgates), pointer(dw), pointer(db), T * B, D, h.shape[2],
+        g0, g1, pointer(scratch),
+    )  # fmt: skip
+
+
+# --- what the notebook functions call -----------------------------------------------
+
+
+@kernel
+def lstm_notebook_forward(
+    x, a0, c0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
+    scratch, x_rows, gates, c_rows, h, y_rows, a, c, y, steps,
+):  # fmt: skip
+    """The whole of `lstm_forward`, in the notebooks' layout.
+
+    x : (D, B, T), a0, c0 : (H, B), weights as the notebooks have them; read.
+    x_rows : (T, B, D), gates : (T, B, 4, H), c_rows, h : (T + 1, B, H), kept for the way
+        back; written.
+    y_rows : (T, B, O), written on the way; a, c : (H, B, T), y : (O, B, T), written.
+    """
+    D, B, T = x.shape
+    O, H = w_y.shape  # noqa: E741
+    scratch, x_rows, gates = pointer(scratch), pointer(x_rows), pointer(gates)
+    c_rows, h, y_rows = pointer(c_rows), pointer(h), pointer(y_rows)
+    pack_forward(
+        pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o),
+        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), scratch, D, H,
+    )  # fmt: skip
+    reverse_axes(pointer(x), x_rows, D, B, T)
+    transpose(pointer(a0), B, h, H, H, B)
+    transpose(pointer(c0), B, c_rows, H, H, B)
+    forward_steps(x_rows, scratch, gates, T, c_rows, T + 1, h, T, B, D, H, steps, 0, B)
+    reverse_axes(h + B * H, pointer(a), T, B, H)
+    reverse_axes(c_rows + B * H, pointer(c), T, B, H)
+    predict(h + B * H, pointer(w_y), pointer(b_y), scratch, y_rows, T * B, H, O)
+    reverse_axes(y_rows, pointer(y), T, B, O)
+
+
+@kernel
+def lstm_notebook_backward(
+    da, dc_last, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev,
+    dh_out, dgates, dh, dc, dx_rows, dx, da0, dc0, dw, db, scratch,
+):  # fmt: skip
+    """The whole of `lstm_backward`, in the notebooks' layout.
+
+    da : (H, B, T), dc_last : (H, B), the last cell's gradient; read.
+    w_*, x_rows (T or more, B, D), gates (T or more, B, 4, H); read.
+    c_prev, c, h_prev : (T or more, B, H), the old and the new cells, the old states; read.
+    dh_out (T, B, H), dgates (T, B, 4, H), dh, dc (B, H), dx_rows (T, B, D), written on the way.
+    dx : (D, B, T), da0, dc0 : (H, B), dw : (4 H, H + D), db : (4 H), written.
+    """
+    H, B, T = da.shape
+    D = w_f.shape[1] - H
+    x_rows, gates = pointer(x_rows), pointer(gates)
+    dh_out, dgates, dh, dc = pointer(dh_out), pointer(dgates), pointer(dh), pointer(dc)
+    dx_rows, scratch = pointer(dx_rows), pointer(scratch)
+    pack_backward(pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), scratch, D, H)
+    reverse_axes(pointer(da), dh_out, H, B, T)
+    zero_row(B * H, dh)
+    transpose(pointer(dc_last), B, dc, H, H, B)
+    backward_steps(
+        dh_out, scratch, gates, dgates, pointer(c_prev), pointer(c), dh, dc, T, B, H, 0, B
+    )
+    transpose(dh, H, pointer(da0), B, B, H)
+    transpose(dc, H, pointer(dc0), B, B, H)
+    input_gradient(dgates, scratch, dx_rows, T * B, D, H)
+    reverse_axes(dx_rows, pointer(dx), T, B, D)
+    weight_gradients(
+        x_rows, pointer(h_prev), dgates, pointer(dw), pointer(db), T * B, D, H, 0, GATES * H,
+        scratch,
+    )  # fmt: skip
