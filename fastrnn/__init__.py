@@ -1,0 +1,21 @@
+"""The fastest RNN and LSTM on a CPU, behind the functions of the step-by-step notebooks."""
+
+from .activations import sigmoid, softmax, tanh
+from .head import output_backward
+from .lstm import lstm_backward, lstm_cell_backward, lstm_cell_forward, lstm_forward
+from .rnn import rnn_backward, rnn_cell_backward, rnn_cell_forward, rnn_forward
+
+__all__ = [
+    "lstm_backward",
+    "lstm_cell_backward",
+    "lstm_cell_forward",
+    "lstm_forward",
+    "output_backward",
+    "rnn_backward",
+    "rnn_cell_backward",
+    "rnn_cell_forward",
+    "rnn_forward",
+    "sigmoid",
+    "softmax",
+    "tanh",
+]

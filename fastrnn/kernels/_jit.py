@@ -90,13 +90,19 @@ class KernelCache(FunctionCache):
 
 
 def inline(function):
-    """Compile a function into each kernel that calls it."""
-    return njit(function, forceinline=True, error_model="numpy", boundscheck=False)
+    """Put a function's statements where it is called, before types are inferred."""
+    return njit(function, inline="always", error_model="numpy", boundscheck=False)
 
 
 def part(function):
-    """Compile a function that kernels share, large enough to be called."""
-    return njit(function, error_model="numpy", boundscheck=False)
+    """Compile a function on its own, once for each type, for kernels that call it often."""
+    return njit(
+        function,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        error_model="numpy",
+        boundscheck=False,
+    )
 
 
 def kernel(function):

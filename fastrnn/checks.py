@@ -1,0 +1,112 @@
+"""Every argument of the public functions passes here before a kernel runs.
+
+Kernels check no bounds, so nothing reaches them but C-contiguous arrays of one floating
+type whose axes fit together.  What does not fit is refused with an error that names the
+argument, what came and what was wanted.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Axes: TypeAlias = tuple[str, ...]
+
+FLOAT32 = np.dtype(np.float32)
+FLOAT64 = np.dtype(np.float64)
+
+
+def as_array(argument: str, value: Any) -> Array:
+    """A real array of whatever shape, or an error that names the argument."""
+    if type(value) is np.ndarray:
+        array = value
+    elif value is None:
+        raise TypeError(f"{argument} is None; wanted an array of real numbers")
+    else:
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(
+                f"{argument} is no array ({error}); wanted an array of real numbers"
+            ) from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{argument} has dtype {array.dtype} ({type(value).__name__}); "
+            "wanted an array of real numbers"
+        )
+    return array
+
+
+def _describe(axes: Axes, sizes: Mapping[str, int]) -> str:
+    known = [f"{axis} = {sizes[axis]}" for axis in dict.fromkeys(axes) if axis in sizes]
+    names = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+    return names + (" with " + ", ".join(known) if known else "")
+
+
+def check_shape(argument: str, array: Array, axes: Axes, sizes: dict[str, int]) -> None:
+    """Hold an array's axes against the sizes known so far, and learn the new ones."""
+    if array.ndim != len(axes):
+        raise ValueError(
+            f"{argument} has shape {array.shape}, {array.ndim} axes; "
+            f"wanted {_describe(axes, sizes)}"
+        )
+    for axis, size in zip(axes, array.shape, strict=True):
+        wanted = sizes.setdefault(axis, size)
+        if size != wanted:
+            raise ValueError(
+                f"{argument} has shape {array.shape}; wanted {_describe(axes, sizes)}"
+            )
+
+
+def checked(argument: str, value: Any, axes: Axes, sizes: dict[str, int]) -> Array:
+    """`as_array` and `check_shape` in one."""
+    array = as_array(argument, value)
+    check_shape(argument, array, axes, sizes)
+    return array
+
+
+def weights(parameters: Any, keys: Mapping[str, Axes], sizes: dict[str, int]) -> list[Array]:
+    """The weights under these keys, their axes held against each other."""
+    if not isinstance(parameters, Mapping):
+        raise TypeError(
+            f"parameters is {type(parameters).__name__}; "
+            f"wanted a mapping with the keys {', '.join(keys)}"
+        )
+    missing = [key for key in keys if key not in parameters]
+    if missing:
+        raise KeyError(
+            f"parameters lacks {', '.join(missing)}; it has "
+            f"{', '.join(map(str, parameters)) or 'no keys'}; wanted {', '.join(keys)}"
+        )
+    return [
+        checked(f"parameters[{key!r}]", parameters[key], axes, sizes) for key, axes in keys.items()
+    ]
+
+
+def sequence(argument: str, value: Any, length: int, wanted: str) -> tuple[Any, ...]:
+    """A tuple (or list) of this length."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise TypeError(f"{argument} is {type(value).__name__}; wanted {wanted}")
+    if len(value) != length:
+        raise ValueError(f"{argument} has {len(value)} items; wanted {wanted}")
+    return tuple(value)
+
+
+def common_dtype(arrays: Iterable[Array]) -> np.dtype[Any]:
+    """The type a function of these arrays computes in: float32 if they promote to it."""
+    dtypes = {array.dtype for array in arrays}
+    if len(dtypes) == 1:
+        return FLOAT32 if FLOAT32 in dtypes else FLOAT64
+    return FLOAT32 if np.result_type(*dtypes) == FLOAT32 else FLOAT64
+
+
+def ready(array: Array, dtype: np.dtype[Any]) -> Array:
+    """The array as kernels take it: this type, C-contiguous, aligned, writeable.
+
+    Numba compiles anew for read-only arrays; one that is read-only is copied instead.
+    """
+    if array.dtype == dtype and array.flags.carray:
+        return array
+    return np.array(array, dtype=dtype, order="C", subok=False)

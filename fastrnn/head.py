@@ -1,0 +1,69 @@
+"""The way back through the softmax head of the sequence functions."""
+
+from typing import Any
+
+import numpy as np
+
+from .checks import Array, checked, common_dtype, ready, weights
+from .kernels import head as kernels
+from .lstm import LSTMSteps, lstm_steps
+from .packing import accumulate_size, aligned, padded
+from .rnn import RNNSteps, rnn_steps
+from .steps import split_caches
+
+
+def output_backward(dz: Any, caches: Any) -> dict[str, Array]:
+    """Gradients through the softmax head ``y = softmax(z)``, ``z = Wya a + by``.
+
+    Parameters
+    ----------
+    dz : array_like, shape (n_y, m, T)
+        Gradient of the loss with respect to the logits z; for the mean cross-entropy it is
+        ``(y - targets) / (m T)``.  `T` may be less than the steps of the caches: the first
+        steps are meant.
+    caches : tuple
+        What `rnn_forward` or `lstm_forward` returned.
+
+    Returns
+    -------
+    dict
+        ``da (n_a, m, T)``, for `rnn_backward` or `lstm_backward`, and ``dWya (n_y, n_a)``,
+        ``dby (n_y, 1)``; the LSTM's are ``dWy``, ``dby``.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        An argument does not fit; the message names it.
+
+    References
+    ----------
+    Bridle (1990), "Probabilistic interpretation of feedforward classification network
+    outputs".
+    """
+    first = split_caches(caches)[0]
+    is_lstm = isinstance(first, LSTMSteps) or (
+        not isinstance(first, RNNSteps) and len(first) > 0 and len(first[0]) == 10
+    )
+    steps: LSTMSteps | RNNSteps = lstm_steps(caches) if is_lstm else rnn_steps(caches)
+    key = "Wy" if is_lstm else "Wya"
+
+    T_x, m, n_a = steps.h.shape
+    sizes = {"m": m, "n_a": n_a}
+    (w_y,) = weights(steps.parameters, {key: ("n_y", "n_a")}, sizes)
+    dz = checked("dz", dz, ("n_y", "m", "T"), sizes)
+    T = sizes["T"]
+    if T > T_x:
+        raise ValueError(f"dz has shape {dz.shape}, {T} steps; caches has {T_x}")
+
+    dtype = common_dtype((dz, w_y, steps.h))
+    n_y = sizes["n_y"]
+    da = np.empty((n_a, m, T), dtype)
+    dw = np.empty((n_y, n_a), dtype)
+    db = np.empty((n_y, 1), dtype)
+    size = max(padded(n_a, dtype) * n_y, accumulate_size(n_y, T * m, dtype))
+    scratch, dz_rows, da_rows = aligned(dtype, (size,), (T, m, n_y), (T, m, n_a))
+    kernels.output_backward(
+        ready(dz, dtype), ready(steps.h, dtype), ready(w_y, dtype),
+        dz_rows, da_rows, da, dw, db, scratch,
+    )  # fmt: skip
+    return {"da": da, f"d{key}": dw, "dby": db}

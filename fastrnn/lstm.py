@@ -1,0 +1,326 @@
+"""The LSTM: the notebooks' functions, and the layer object."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .checks import Array, checked, common_dtype, ready, weights
+from .kernels import lstm as kernels
+from .kernels.lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
+from .packing import accumulate_size, aligned, backward_size, chunk, forward_size, padded
+from .steps import Cache, Steps, split_caches, stack_caches
+
+KEYS = {f"W{gate}": ("n_a", "n_a + n_x") for gate in "fico"} | {
+    f"b{gate}": ("n_a", "1") for gate in "fico"
+}
+HEAD_KEYS = {"Wy": ("n_y", "n_a"), "by": ("n_y", "1")}
+CACHE = ("a_next", "c_next", "a_prev", "c_prev", "ft", "it", "cct", "ot", "xt", "parameters")
+
+
+class LSTMSteps(Steps):
+    """Caches of a run: ``steps[t]`` is
+    ``(a_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, parameters)``.
+
+    x : (T, m, n_x), gates : (T, m, 4, n_a), h_prev, h, c_prev, c : (T, m, n_a), the old and
+    the new states and cells.
+    """
+
+    __slots__ = ("c", "c_prev", "gates", "h", "h_prev", "x")
+
+    def __init__(
+        self,
+        parameters: Any,
+        x: Array,
+        gates: Array,
+        h_prev: Array,
+        h: Array,
+        c_prev: Array,
+        c: Array,
+    ) -> None:
+        super().__init__(len(x), parameters)
+        self.x = x
+        self.gates = gates
+        self.h_prev = h_prev
+        self.h = h
+        self.c_prev = c_prev
+        self.c = c
+
+    def step(self, t: int) -> Cache:
+        gates = self.gates[t]
+        return (
+            self.h[t].T,
+            self.c[t].T,
+            self.h_prev[t].T,
+            self.c_prev[t].T,
+            gates[:, GATE_F].T,
+            gates[:, GATE_I].T,
+            gates[:, GATE_G].T,
+            gates[:, GATE_O].T,
+            self.x[t].T,
+            self.parameters,
+        )
+
+
+def lstm_steps(caches: Any) -> LSTMSteps:
+    """The caches of a run of this cell, gathered if a loop over the cell built them."""
+    steps, _ = split_caches(caches)
+    return steps if isinstance(steps, LSTMSteps) else gather("caches[0]", steps)
+
+
+def gather(argument: str, caches: Sequence[Cache]) -> LSTMSteps:
+    """Time-major buffers from plain per-step tuples."""
+    parameters, arrays = stack_caches(argument, caches, CACHE)
+    gates = np.stack([arrays[name] for name in ("it", "ft", "cct", "ot")], axis=2)
+    return LSTMSteps(
+        parameters,
+        arrays["xt"],
+        gates,
+        arrays["a_prev"],
+        arrays["a_next"],
+        arrays["c_prev"],
+        arrays["c_next"],
+    )
+
+
+def _weights(parameters: Any, keys: dict[str, tuple[str, str]], sizes: dict[str, int]) -> list[Array]:
+    """The weights under these keys; `sizes` learns n_x from the width of the gates'."""
+    found = weights(parameters, keys, sizes)
+    H, across = found[0].shape
+    if "n_x" not in sizes:
+        if across < H:
+            raise ValueError(
+                f"parameters['Wf'] has shape {(H, across)}; wanted (n_a, n_a + n_x) with n_a = {H}"
+            )
+        sizes["n_x"] = across - H
+    return found
+
+
+def _forward(
+    x: Array, a0: Array, c0: Array | None, parameters: Any, found: list[Array], sizes: dict[str, int]
+) -> tuple[Array, Array, Array, LSTMSteps]:
+    """`lstm_forward`, of checked arguments and from any first cell (None is zero)."""
+    dtype = common_dtype([x, a0, *found] if c0 is None else [x, a0, c0, *found])
+    D, H, B, T, O = (sizes[axis] for axis in ("n_x", "n_a", "m", "T_x", "n_y"))  # noqa: E741
+    c0 = np.zeros((H, B), dtype) if c0 is None else ready(c0, dtype)
+
+    a = np.empty((H, B, T), dtype)
+    c = np.empty((H, B, T), dtype)
+    y = np.empty((O, B, T), dtype)
+    x_rows, gates, c_rows, h = aligned(
+        dtype, (T, B, D), (T, B, GATES, H), (T + 1, B, H), (T + 1, B, H)
+    )
+    size = max(forward_size(D, H, GATES, dtype), padded(O, dtype) * H)
+    scratch, y_rows = aligned(dtype, (size,), (T, B, O))
+    w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, w_y, b_y = (ready(w, dtype) for w in found)
+    kernels.lstm_notebook_forward(
+        ready(x, dtype), ready(a0, dtype), c0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
+        scratch, x_rows, gates, c_rows, h, y_rows, a, c, y, chunk(T, B, GATES * H, dtype),
+    )  # fmt: skip
+    steps = LSTMSteps(parameters, x_rows, gates, h[:-1], h[1:], c_rows[:-1], c_rows[1:])
+    return a, y, c, steps
+
+
+def lstm_forward(
+    x: Any, a0: Any, parameters: Any
+) -> tuple[Array, Array, Array, tuple[LSTMSteps, Any]]:
+    """Run the network over all time steps, from a cell of zeros::
+
+        f, i, o = sigmoid(W [a[t-1]; x[t]] + b)     with Wf bf, Wi bi, Wo bo
+        g       = tanh(Wc [a[t-1]; x[t]] + bc)
+        c[t]    = f * c[t-1] + i * g
+        a[t]    = o * tanh(c[t])
+        y[t]    = softmax(Wy a[t] + by)
+
+    Parameters
+    ----------
+    x : array_like, shape (n_x, m, T_x)
+        Input of m examples.
+    a0 : array_like, shape (n_a, m)
+        Initial state.
+    parameters : mapping
+        ``Wf Wi Wc Wo (n_a, n_a + n_x)``, ``bf bi bc bo (n_a, 1)``, ``Wy (n_y, n_a)``,
+        ``by (n_y, 1)``.
+
+    Returns
+    -------
+    a : ndarray, shape (n_a, m, T_x)
+        Hidden states.
+    y : ndarray, shape (n_y, m, T_x)
+        Predictions.
+    c : ndarray, shape (n_a, m, T_x)
+        Cell states.
+    caches : tuple
+        For `lstm_backward`: ``(per-step caches, x)``; a step's cache is ``(a_next, c_next,
+        a_prev, c_prev, ft, it, cct, ot, xt, parameters)``, made when asked for.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        An argument does not fit; the message names it.
+
+    References
+    ----------
+    Hochreiter & Schmidhuber (1997), "Long short-term memory", Neural Computation 9(8);
+    Gers, Schmidhuber & Cummins (2000), "Learning to forget", Neural Computation 12(10).
+    """
+    sizes = {"1": 1}
+    found = _weights(parameters, KEYS | HEAD_KEYS, sizes)
+    x_in = checked("x", x, ("n_x", "m", "T_x"), sizes)
+    a0 = checked("a0", a0, ("n_a", "m"), sizes)
+    a, y, c, steps = _forward(x_in, a0, None, parameters, found, sizes)
+    return a, y, c, (steps, x)
+
+
+def _backward(da: Array, dc: Array | None, steps: LSTMSteps) -> dict[str, Array]:
+    """`lstm_backward`, of a checked `da` and over buffers; `dc` is the last cell's gradient."""
+    H, B, T = da.shape
+    D = steps.x.shape[2]
+    sizes = {"1": 1, "n_a": H, "n_x": D, "n_a + n_x": H + D}
+    found = weights(steps.parameters, KEYS, sizes)[:4]
+    saved = (steps.x, steps.gates, steps.c_prev, steps.c, steps.h_prev)
+    dtype = common_dtype([da, *found, *saved] if dc is None else [da, dc, *found, *saved])
+    dc = np.zeros((H, B), dtype) if dc is None else ready(dc, dtype)
+
+    dx = np.empty((D, B, T), dtype)
+    da0 = np.empty((H, B), dtype)
+    dc0 = np.empty((H, B), dtype)
+    dw = np.empty((GATES, H, H + D), dtype)
+    db = np.empty((GATES, H, 1), dtype)
+    size = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
+    scratch, dh_out, dgates, dh, dc_on_the_way, dx_rows = aligned(
+        dtype, (size,), (T, B, H), (T, B, GATES, H), (B, H), (B, H), (T, B, D)
+    )
+    kernels.lstm_notebook_backward(
+        ready(da, dtype), dc, *(ready(w, dtype) for w in found),
+        *(ready(buffer, dtype) for buffer in saved),
+        dh_out, dgates, dh, dc_on_the_way, dx_rows, dx, da0, dc0, dw, db, scratch,
+    )  # fmt: skip
+    return {"dx": dx, "da0": da0, "dc0": dc0} | gate_gradients(dw, db)
+
+
+def gate_gradients(dw: Array, db: Array) -> dict[str, Array]:
+    """The weights' gradients under the notebooks' keys, as views."""
+    gradients = {}
+    for name, gate in (("f", GATE_F), ("i", GATE_I), ("c", GATE_G), ("o", GATE_O)):
+        gradients[f"dW{name}"] = dw[gate]
+        gradients[f"db{name}"] = db[gate]
+    return gradients
+
+
+def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
+    """Back-propagate through time.
+
+    Parameters
+    ----------
+    da : array_like, shape (n_a, m, T)
+        Gradient of the loss with respect to each hidden state, as far as it does not come
+        through later states.  `T` may be less than the steps of the caches: the first
+        steps are meant.
+    caches : tuple
+        What `lstm_forward` returned, or ``(list of the cell function's caches, x)``.
+
+    Returns
+    -------
+    dict
+        ``dx (n_x, m, T)``, ``da0 (n_a, m)``; ``dWf dWi dWc dWo (n_a, n_a + n_x)``,
+        ``dbf dbi dbc dbo (n_a, 1)``.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        An argument does not fit; the message names it.
+
+    References
+    ----------
+    Werbos (1990), "Backpropagation through time", Proceedings of the IEEE 78(10);
+    Graves & Schmidhuber (2005), "Framewise phoneme classification", Neural Networks 18(5-6).
+    """
+    steps = lstm_steps(caches)
+    T_x, m, n_a = steps.h.shape
+    da = checked("da", da, ("n_a", "m", "T"), {"n_a": n_a, "m": m})
+    if da.shape[2] > T_x:
+        raise ValueError(f"da has shape {da.shape}, {da.shape[2]} steps; caches has {T_x}")
+    gradients = _backward(da, None, steps)
+    del gradients["dc0"]
+    return gradients
+
+
+def lstm_cell_forward(
+    xt: Any, a_prev: Any, c_prev: Any, parameters: Any
+) -> tuple[Array, Array, Array, Cache]:
+    """One step of the network; the equations are those of `lstm_forward`.
+
+    Parameters
+    ----------
+    xt : array_like, shape (n_x, m)
+        Input of the step.
+    a_prev, c_prev : array_like, shape (n_a, m)
+        State and cell before the step.
+    parameters : mapping
+        As for `lstm_forward`.
+
+    Returns
+    -------
+    a_next, c_next : ndarray, shape (n_a, m)
+        State and cell after the step.
+    yt_pred : ndarray, shape (n_y, m)
+        Prediction.
+    cache : tuple
+        ``(a_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, parameters)``.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        An argument does not fit; the message names it.
+
+    References
+    ----------
+    Hochreiter & Schmidhuber (1997), "Long short-term memory", Neural Computation 9(8);
+    Gers, Schmidhuber & Cummins (2000), "Learning to forget", Neural Computation 12(10).
+    """
+    sizes = {"1": 1}
+    found = _weights(parameters, KEYS | HEAD_KEYS, sizes)
+    xt = checked("xt", xt, ("n_x", "m"), sizes)
+    a_prev = checked("a_prev", a_prev, ("n_a", "m"), sizes)
+    c_prev = checked("c_prev", c_prev, ("n_a", "m"), sizes)
+    sizes["T_x"] = 1
+    a, y, c, steps = _forward(xt[:, :, None], a_prev, c_prev, parameters, found, sizes)
+    a_next, c_next = a[:, :, 0], c[:, :, 0]
+    gates = steps[0][4:8]
+    return a_next, c_next, y[:, :, 0], (a_next, c_next, a_prev, c_prev, *gates, xt, parameters)
+
+
+def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Array]:
+    """Back-propagate through one step.
+
+    Parameters
+    ----------
+    da_next, dc_next : array_like, shape (n_a, m)
+        Gradients of the loss with respect to the state and the cell after the step.
+    cache : tuple
+        What `lstm_cell_forward` returned last.
+
+    Returns
+    -------
+    dict
+        ``dxt (n_x, m)``, ``da_prev``, ``dc_prev (n_a, m)``; ``dWf dWi dWc dWo
+        (n_a, n_a + n_x)``, ``dbf dbi dbc dbo (n_a, 1)``.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        An argument does not fit; the message names it.
+    """
+    steps = gather("cache", [cache])
+    _, m, n_a = steps.h.shape
+    sizes = {"n_a": n_a, "m": m}
+    da_next = checked("da_next", da_next, ("n_a", "m"), sizes)
+    dc_next = checked("dc_next", dc_next, ("n_a", "m"), sizes)
+    gradients = _backward(da_next[:, :, None], dc_next, steps)
+    states = {
+        "dxt": gradients.pop("dx")[:, :, 0],
+        "da_prev": gradients.pop("da0"),
+        "dc_prev": gradients.pop("dc0"),
+    }
+    return states | gradients

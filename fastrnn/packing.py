@@ -1,0 +1,73 @@
+"""How weights and scratch lie in memory.
+
+A vector holds ``lanes`` adjacent columns of a matrix, a panel `WIDTH` vectors.  A matrix
+``w[k][column]`` is packed panel after panel, each ``[k][vector][lane]``, so that a tile
+reads its weights in one run; what is left over to the right goes vector by vector::
+
+    packed = [w[k][(p * WIDTH + v) * lanes + lane]
+              for p in panels for k in range(depth) for v in range(WIDTH) for lane in range(lanes)]
+
+Columns are padded with zero weights to whole vectors; nothing else is ever padded.  The
+forward weights of a cell with G gates are its bias, the input's and the state's weights.
+In those the gates of a unit lie side by side, in the order of `fastrnn.kernels.lstm`::
+
+    packed = [w[gate][j * lanes + lane][k]
+              for j in blocks for k in range(depth) for gate in range(G) for lane in range(lanes)]
+
+(half of the gates at a time where a panel has two vectors).  The backward weights are the
+same matrices the other way, the gates one after the other in ``k``.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .checks import Array
+from .kernels.linear import DEPTH
+from .kernels.simd import VECTOR_BITS, WIDTH
+
+CACHE_LINE = 64  # bytes; vectors that cross a line load at half the speed
+CHUNK_BYTES = 1 << 18  # input products taken at once; they stay in the second-level cache
+
+
+def padded(columns: int, dtype: np.dtype[Any]) -> int:
+    """`columns` rounded up to whole vectors."""
+    lanes = VECTOR_BITS // 8 // dtype.itemsize
+    return -(-columns // lanes) * lanes
+
+
+def forward_size(D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
+    """Elements of a cell's forward weights: bias, ``D`` and ``H`` rows."""
+    return gates * padded(H, dtype) * (1 + D + H)
+
+
+def backward_size(D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
+    """Elements of a cell's backward weights."""
+    return gates * H * (padded(H, dtype) + padded(D, dtype))
+
+
+def accumulate_size(rows: int, depth: int, dtype: np.dtype[Any]) -> int:
+    """Elements of scratch for a weight gradient of `rows` rows summed over `depth`."""
+    return min(DEPTH, depth) * (rows + padded(1, dtype) * WIDTH)
+
+
+def chunk(T: int, B: int, width: int, dtype: np.dtype[Any]) -> int:
+    """Steps whose input products are taken at once; at least one."""
+    step = max(1, B * width * dtype.itemsize)
+    return max(1, min(T, CHUNK_BYTES // step))
+
+
+def aligned(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:
+    """Uninitialised arrays in one piece of memory, each from a cache line's start."""
+    offsets = [0]
+    for shape in shapes:
+        size = dtype.itemsize
+        for axis in shape:
+            size *= axis
+        offsets.append(offsets[-1] + -(-size // CACHE_LINE) * CACHE_LINE)
+    memory = np.empty(offsets[-1] + CACHE_LINE, np.uint8)
+    start = -memory.__array_interface__["data"][0] % CACHE_LINE
+    return [
+        np.ndarray(shape, dtype, memory, start + offset)
+        for shape, offset in zip(shapes, offsets[:-1], strict=True)
+    ]

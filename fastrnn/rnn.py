@@ -1,0 +1,230 @@
+"""The simple recurrent network: the notebooks' functions, and the layer object."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .checks import Array, checked, common_dtype, ready, weights
+from .kernels import rnn as kernels
+from .packing import accumulate_size, aligned, backward_size, chunk, forward_size, padded
+from .steps import Cache, Steps, split_caches, stack_caches
+
+KEYS = {"Wax": ("n_a", "n_x"), "Waa": ("n_a", "n_a"), "ba": ("n_a", "1")}
+HEAD_KEYS = {"Wya": ("n_y", "n_a"), "by": ("n_y", "1")}
+CACHE = ("a_next", "a_prev", "xt", "parameters")
+
+
+class RNNSteps(Steps):
+    """Caches of a run: ``steps[t]`` is ``(a_next, a_prev, xt, parameters)``.
+
+    x : (T, m, n_x), h_prev and h : (T, m, n_a), the old and the new states.
+    """
+
+    __slots__ = ("h", "h_prev", "x")
+
+    def __init__(self, parameters: Any, x: Array, h_prev: Array, h: Array) -> None:
+        super().__init__(len(x), parameters)
+        self.x = x
+        self.h_prev = h_prev
+        self.h = h
+
+    def step(self, t: int) -> Cache:
+        return self.h[t].T, self.h_prev[t].T, self.x[t].T, self.parameters
+
+
+def rnn_steps(caches: Any) -> RNNSteps:
+    """The caches of a run of this cell, gathered if a loop over the cell built them."""
+    steps, _ = split_caches(caches)
+    return steps if isinstance(steps, RNNSteps) else gather("caches[0]", steps)
+
+
+def gather(argument: str, caches: Sequence[Cache]) -> RNNSteps:
+    """Time-major buffers from plain per-step tuples."""
+    parameters, arrays = stack_caches(argument, caches, CACHE)
+    return RNNSteps(parameters, arrays["xt"], arrays["a_prev"], arrays["a_next"])
+
+
+def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[RNNSteps, Any]]:
+    """Run the network over all time steps::
+
+        a[t] = tanh(Wax x[t] + Waa a[t-1] + ba)
+        y[t] = softmax(Wya a[t] + by)
+
+    Parameters
+    ----------
+    x : array_like, shape (n_x, m, T_x)
+        Input of m examples.
+    a0 : array_like, shape (n_a, m)
+        Initial state.
+    parameters : mapping
+        ``Wax (n_a, n_x)``, ``Waa (n_a, n_a)``, ``Wya (n_y, n_a)``, ``ba (n_a, 1)``,
+        ``by (n_y, 1)``.
+
+    Returns
+    -------
+    a : ndarray, shape (n_a, m, T_x)
+        Hidden states.
+    y_pred : ndarray, shape (n_y, m, T_x)
+        Predictions.
+    caches : tuple
+        For `rnn_backward`: ``(per-step caches, x)``; a step's cache is
+        ``(a_next, a_prev, xt, parameters)``, made when asked for.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        An argument does not fit; the message names it.
+
+    References
+    ----------
+    Elman (1990), "Finding structure in time", Cognitive Science 14(2).
+    """
+    sizes = {"1": 1}
+    w_ax, w_aa, b_a, w_ya, b_y = weights(parameters, KEYS | HEAD_KEYS, sizes)
+    x_in = checked("x", x, ("n_x", "m", "T_x"), sizes)
+    a0 = checked("a0", a0, ("n_a", "m"), sizes)
+    dtype = common_dtype((x_in, a0, w_ax, w_aa, b_a, w_ya, b_y))
+    D, H, B, T, O = (sizes[axis] for axis in ("n_x", "n_a", "m", "T_x", "n_y"))  # noqa: E741
+
+    a = np.empty((H, B, T), dtype)
+    y = np.empty((O, B, T), dtype)
+    x_rows, h = aligned(dtype, (T, B, D), (T + 1, B, H))
+    size = max(forward_size(D, H, 1, dtype), padded(O, dtype) * H)
+    scratch, y_rows = aligned(dtype, (size,), (T, B, O))
+    kernels.rnn_notebook_forward(
+        ready(x_in, dtype), ready(a0, dtype), ready(w_ax, dtype), ready(w_aa, dtype),
+        ready(w_ya, dtype), ready(b_a, dtype), ready(b_y, dtype),
+        scratch, x_rows, h, y_rows, a, y, chunk(T, B, H, dtype),
+    )  # fmt: skip
+    return a, y, (RNNSteps(parameters, x_rows, h[:-1], h[1:]), x)
+
+
+def _backward(da: Array, steps: RNNSteps) -> dict[str, Array]:
+    """`rnn_backward`, of a checked `da` and over buffers."""
+    H, B, T = da.shape
+    sizes = {"1": 1, "n_a": H, "n_x": steps.x.shape[2]}
+    w_ax, w_aa, _ = weights(steps.parameters, KEYS, sizes)
+    dtype = common_dtype((da, steps.x, steps.h, steps.h_prev, w_ax, w_aa))
+    D = sizes["n_x"]
+    dx = np.empty((D, B, T), dtype)
+    da0 = np.empty((H, B), dtype)
+    dw_ax = np.empty((H, D), dtype)
+    dw_aa = np.empty((H, H), dtype)
+    db = np.empty((H, 1), dtype)
+    size = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
+    scratch, dh_out, dz, dh, dx_rows = aligned(
+        dtype, (size,), (T, B, H), (T, B, H), (B, H), (T, B, D)
+    )
+    kernels.rnn_notebook_backward(
+        ready(da, dtype), ready(w_ax, dtype), ready(w_aa, dtype), ready(steps.x, dtype),
+        ready(steps.h_prev, dtype), ready(steps.h, dtype), dh_out, dz, dh, dx_rows,
+        dx, da0, dw_ax, dw_aa, db, scratch,
+    )  # fmt: skip
+    return {"dx": dx, "da0": da0, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
+
+
+def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
+    """Back-propagate through time.
+
+    Parameters
+    ----------
+    da : array_like, shape (n_a, m, T)
+        Gradient of the loss with respect to each hidden state, as far as it does not come
+        through later states.  `T` may be less than the steps of the caches: the first
+        steps are meant.
+    caches : tuple
+        What `rnn_forward` returned, or ``(list of the cell function's caches, x)``.
+
+    Returns
+    -------
+    dict
+        ``dx (n_x, m, T)``, ``da0 (n_a, m)``, ``dWax (n_a, n_x)``, ``dWaa (n_a, n_a)``,
+        ``dba (n_a, 1)``.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        An argument does not fit; the message names it.
+
+    References
+    ----------
+    Werbos (1990), "Backpropagation through time", Proceedings of the IEEE 78(10).
+    """
+    steps = rnn_steps(caches)
+    T_x, m, n_a = steps.h.shape
+    da = checked("da", da, ("n_a", "m", "T"), {"n_a": n_a, "m": m})
+    if da.shape[2] > T_x:
+        raise ValueError(f"da has shape {da.shape}, {da.shape[2]} steps; caches has {T_x}")
+    return _backward(da, steps)
+
+
+def rnn_cell_forward(xt: Any, a_prev: Any, parameters: Any) -> tuple[Array, Array, Cache]:
+    """One step of the network: ``a_next = tanh(Wax xt + Waa a_prev + ba)``.
+
+    Parameters
+    ----------
+    xt : array_like, shape (n_x, m)
+        Input of the step.
+    a_prev : array_like, shape (n_a, m)
+        State before the step.
+    parameters : mapping
+        As for `rnn_forward`.
+
+    Returns
+    -------
+    a_next : ndarray, shape (n_a, m)
+        State after the step.
+    yt_pred : ndarray, shape (n_y, m)
+        Prediction, ``softmax(Wya a_next + by)``.
+    cache : tuple
+        ``(a_next, a_prev, xt, parameters)``.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        An argument does not fit; the message names it.
+
+    References
+    ----------
+    Elman (1990), "Finding structure in time", Cognitive Science 14(2).
+    """
+    xt = checked("xt", xt, ("n_x", "m"), {})
+    a_prev = checked("a_prev", a_prev, ("n_a", "m"), {})
+    a, y, _ = rnn_forward(xt[:, :, None], a_prev, parameters)
+    a_next = a[:, :, 0]
+    return a_next, y[:, :, 0], (a_next, a_prev, xt, parameters)
+
+
+def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
+    """Back-propagate through one step.
+
+    Parameters
+    ----------
+    da_next : array_like, shape (n_a, m)
+        Gradient of the loss with respect to the state after the step.
+    cache : tuple
+        What `rnn_cell_forward` returned last.
+
+    Returns
+    -------
+    dict
+        ``dxt (n_x, m)``, ``da_prev (n_a, m)``, ``dWax (n_a, n_x)``, ``dWaa (n_a, n_a)``,
+        ``dba (n_a, 1)``.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        An argument does not fit; the message names it.
+    """
+    steps = gather("cache", [cache])
+    _, m, n_a = steps.h.shape
+    da_next = checked("da_next", da_next, ("n_a", "m"), {"n_a": n_a, "m": m})
+    gradients = _backward(da_next[:, :, None], steps)
+    return {
+        "dxt": gradients["dx"][:, :, 0],
+        "da_prev": gradients["da0"],
+        "dWax": gradients["dWax"],
+        "dWaa": gradients["dWaa"],
+        "dba": gradients["dba"],
+    }

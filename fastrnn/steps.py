@@ -1,0 +1,70 @@
+"""The caches of the sequence functions: per-step tuples that are views, made when asked for."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+
+from .checks import Array, checked, sequence
+
+Cache: TypeAlias = tuple[Any, ...]
+
+
+class Steps(Sequence[Cache]):
+    """The caches of a run over time, over its time-major buffers.
+
+    ``steps[t]`` is the tuple that the cell function returns as its cache for step `t`; its
+    arrays are views.
+    """
+
+    __slots__ = ("T", "parameters")
+
+    def __init__(self, T: int, parameters: Any) -> None:
+        self.T = T
+        self.parameters = parameters
+
+    def step(self, t: int) -> Cache:
+        """The cache of step `t`, from 0 to T - 1."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return self.T
+
+    @overload
+    def __getitem__(self, index: int) -> Cache: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Cache]: ...
+    def __getitem__(self, index: int | slice) -> Cache | list[Cache]:
+        if isinstance(index, slice):
+            return [self.step(t) for t in range(*index.indices(self.T))]
+        return self.step(range(self.T)[index])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.T} steps>"
+
+
+def split_caches(caches: Any) -> tuple[Sequence[Cache], Any]:
+    """The per-step caches and x, from what a sequence function returned."""
+    wanted = "a tuple (per-step caches, x), as rnn_forward and lstm_forward return it"
+    steps, x = sequence("caches", caches, 2, wanted)
+    if not isinstance(steps, Sequence):
+        raise TypeError(f"caches[0] is {type(steps).__name__}; wanted a list of per-step caches")
+    return steps, x
+
+
+def stack_caches(
+    argument: str, caches: Sequence[Any], names: Sequence[str]
+) -> tuple[Any, dict[str, Array]]:
+    """The parameters, and time-major arrays by name, of plain per-step tuples."""
+    wanted = f"({', '.join(names)})"
+    if len(caches) == 0:
+        raise ValueError(f"{argument} is empty; wanted a tuple {wanted} for each step")
+    sizes: dict[str, int] = {}
+    columns: dict[str, list[Array]] = {name: [] for name in names[:-1]}
+    parameters = None
+    for t, cache in enumerate(caches):
+        *arrays, parameters = sequence(f"{argument}[{t}]", cache, len(names), wanted)
+        for name, array in zip(names[:-1], arrays, strict=True):
+            axes = ("n_x" if name == "xt" else "n_a", "m")
+            columns[name].append(checked(f"{name} in {argument}[{t}]", array, axes, sizes).T)
+    return parameters, {name: np.stack(column) for name, column in columns.items()}
