@@ -2,10 +2,12 @@
 
 from .activations import sigmoid, softmax, tanh
 from .head import output_backward
-from .lstm import lstm_backward, lstm_cell_backward, lstm_cell_forward, lstm_forward
-from .rnn import rnn_backward, rnn_cell_backward, rnn_cell_forward, rnn_forward
+from .lstm import LSTM, lstm_backward, lstm_cell_backward, lstm_cell_forward, lstm_forward
+from .rnn import RNN, rnn_backward, rnn_cell_backward, rnn_cell_forward, rnn_forward
 
 __all__ = [
+    "LSTM",
+    "RNN",
     "lstm_backward",
     "lstm_cell_backward",
     "lstm_cell_forward",

@@ -55,9 +55,7 @@ def check_shape(argument: str, array: Array, axes: Axes, sizes: dict[str, int]) 
     for axis, size in zip(axes, array.shape, strict=True):
         wanted = sizes.setdefault(axis, size)
         if size != wanted:
-            raise ValueError(
-                f"{argument} has shape {array.shape}; wanted {_describe(axes, sizes)}"
-            )
+            raise ValueError(f"{argument} has shape {array.shape}; wanted {_describe(axes, sizes)}")
 
 
 def checked(argument: str, value: Any, axes: Axes, sizes: dict[str, int]) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 from .checks import Array, checked, common_dtype, ready, weights
 from .kernels import lstm as kernels
 from .kernels.lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
+from .layer import Kernels, Layer, Workspace
 from .packing import accumulate_size, aligned, backward_size, chunk, forward_size, padded
 from .steps import Cache, Steps, split_caches, stack_caches
 
@@ -83,7 +84,9 @@ def gather(argument: str, caches: Sequence[Cache]) -> LSTMSteps:
     )
 
 
-def _weights(parameters: Any, keys: dict[str, tuple[str, str]], sizes: dict[str, int]) -> list[Array]:
+def _weights(
+    parameters: Any, keys: dict[str, tuple[str, str]], sizes: dict[str, int]
+) -> list[Array]:
     """The weights under these keys; `sizes` learns n_x from the width of the gates'."""
     found = weights(parameters, keys, sizes)
     H, across = found[0].shape
@@ -97,11 +100,16 @@ def _weights(parameters: Any, keys: dict[str, tuple[str, str]], sizes: dict[str,
 
 
 def _forward(
-    x: Array, a0: Array, c0: Array | None, parameters: Any, found: list[Array], sizes: dict[str, int]
+    x: Array,
+    a0: Array,
+    c0: Array | None,
+    parameters: Any,
+    found: list[Array],
+    sizes: dict[str, int],
 ) -> tuple[Array, Array, Array, LSTMSteps]:
     """`lstm_forward`, of checked arguments and from any first cell (None is zero)."""
     dtype = common_dtype([x, a0, *found] if c0 is None else [x, a0, c0, *found])
-    D, H, B, T, O = (sizes[axis] for axis in ("n_x", "n_a", "m", "T_x", "n_y"))  # noqa: E741
+    D, H, B, T, O = (sizes[axis] for axis in ("n_x", "n_a", "m", "T_x", "n_y"))
     c0 = np.zeros((H, B), dtype) if c0 is None else ready(c0, dtype)
 
     a = np.empty((H, B, T), dtype)
@@ -324,3 +332,77 @@ def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Arra
         "dc_prev": gradients.pop("dc0"),
     }
     return states | gradients
+
+
+class LSTMWorkspace(Workspace):
+    """Buffers of an `LSTM`: the gates, state and cell, and all gradients."""
+
+    def __init__(self, layer: "LSTM", T: int, B: int, training: bool) -> None:
+        D, H, dtype = layer.D, layer.H, layer.dtype
+        steps = chunk(T, B, GATES * H, dtype)
+        kept, cells = (T, T + 1) if training else (steps, 1)
+        gates, c, h = memory = aligned(dtype, (kept, B, GATES, H), (cells, B, H), (T + 1, B, H))
+        self.h = h
+        self.forward = gates, c, h, steps
+        self.first = h[0], c[0]
+        self.last = h[-1], c[-1]
+        if training:
+            size = accumulate_size(GATES * H, T * B, dtype)
+            gradients = aligned(
+                dtype, (T, B, D), (GATES, H, H + D), (GATES, H, 1), (B, H), (B, H),
+                *[(size,)] * layer.threads,
+            )  # fmt: skip
+            self.dx, dw, db, dh, dc, *self.scratch = gradients
+            memory += gradients
+            self.backward = gates, c, dh, dc
+            self.dgates = gates
+            self.dstate = dh, dc
+            self.dweights = dw, db
+            self.gradients = {"dx": self.dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
+        super().__init__(layer, T, B, training, memory)
+
+
+class LSTM(Layer):
+    """An LSTM layer over time-major arrays, with weights packed once.
+
+    Parameters
+    ----------
+    parameters : mapping
+        ``Wf Wi Wc Wo (n_a, n_a + n_x)`` on ``[a_prev; xt]``, ``bf bi bc bo (n_a, 1)``, as for
+        `lstm_forward`; other keys are not looked at.
+    threads : int
+        Threads that one large call is spread over; the results are the same to the bit.
+    training : bool
+        Whether to pack the weights for `backward` too.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        An argument does not fit; the message names it.
+
+    References
+    ----------
+    Hochreiter & Schmidhuber (1997), "Long short-term memory", Neural Computation 9(8);
+    Gers, Schmidhuber & Cummins (2000), "Learning to forget", Neural Computation 12(10).
+    """
+
+    _gates = GATES
+    _state = ("h", "c")
+    _kernels = Kernels(
+        kernels.lstm_forward,
+        kernels.lstm_step,
+        kernels.lstm_backward_steps,
+        kernels.lstm_input_gradient,
+        kernels.lstm_weight_gradients,
+    )
+
+    def _weights(self, parameters: Any, sizes: dict[str, int]) -> list[Array]:
+        return _weights(parameters, KEYS, sizes)
+
+    def _pack(self, found: list[Array]) -> None:
+        kernels.lstm_pack(*found, self._packed)
+        if self.training:
+            kernels.lstm_pack_backward(*found[:4], self._packed_backward)
+
+    def _workspace(self, T: int, B: int, training: bool) -> LSTMWorkspace:
+        return LSTMWorkspace(self, T, B, training)

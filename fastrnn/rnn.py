@@ -7,6 +7,7 @@ import numpy as np
 
 from .checks import Array, checked, common_dtype, ready, weights
 from .kernels import rnn as kernels
+from .layer import Kernels, Layer, Workspace
 from .packing import accumulate_size, aligned, backward_size, chunk, forward_size, padded
 from .steps import Cache, Steps, split_caches, stack_caches
 
@@ -85,7 +86,7 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
     x_in = checked("x", x, ("n_x", "m", "T_x"), sizes)
     a0 = checked("a0", a0, ("n_a", "m"), sizes)
     dtype = common_dtype((x_in, a0, w_ax, w_aa, b_a, w_ya, b_y))
-    D, H, B, T, O = (sizes[axis] for axis in ("n_x", "n_a", "m", "T_x", "n_y"))  # noqa: E741
+    D, H, B, T, O = (sizes[axis] for axis in ("n_x", "n_a", "m", "T_x", "n_y"))
 
     a = np.empty((H, B, T), dtype)
     y = np.empty((O, B, T), dtype)
@@ -228,3 +229,74 @@ def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
         "dWaa": gradients["dWaa"],
         "dba": gradients["dba"],
     }
+
+
+class RNNWorkspace(Workspace):
+    """Buffers of an `RNN`: the states and all gradients."""
+
+    def __init__(self, layer: "RNN", T: int, B: int, training: bool) -> None:
+        D, H, dtype = layer.D, layer.H, layer.dtype
+        (h,) = memory = aligned(dtype, (T + 1, B, H))
+        self.h = h
+        self.forward = h, chunk(T, B, H, dtype)
+        self.first = (h[0],)
+        self.last = (h[-1],)
+        if training:
+            size = accumulate_size(H, T * B, dtype)
+            gradients = aligned(
+                dtype, (T, B, D), (T, B, H), (H, D), (H, H), (H, 1), (B, H),
+                *[(size,)] * layer.threads,
+            )  # fmt: skip
+            self.dx, self.dgates, dw_ax, dw_aa, db, dh, *self.scratch = gradients
+            memory += gradients
+            self.backward = h, self.dgates, dh
+            self.dstate = (dh,)
+            self.dweights = dw_ax, dw_aa, db
+            self.gradients = {"dx": self.dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
+        super().__init__(layer, T, B, training, memory)
+
+
+class RNN(Layer):
+    """A simple recurrent layer over time-major arrays, with weights packed once.
+
+    Parameters
+    ----------
+    parameters : mapping
+        ``Wax (n_a, n_x)``, ``Waa (n_a, n_a)``, ``ba (n_a, 1)``, as for `rnn_forward`; other
+        keys are not looked at.
+    threads : int
+        Threads that one large call is spread over; the results are the same to the bit.
+    training : bool
+        Whether to pack the weights for `backward` too.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        An argument does not fit; the message names it.
+
+    References
+    ----------
+    Elman (1990), "Finding structure in time", Cognitive Science 14(2).
+    """
+
+    _gates = 1
+    _state = ("h",)
+    _kernels = Kernels(
+        kernels.rnn_forward,
+        kernels.rnn_step,
+        kernels.rnn_backward_steps,
+        kernels.rnn_input_gradient,
+        kernels.rnn_weight_gradients,
+    )
+
+    def _weights(self, parameters: Any, sizes: dict[str, int]) -> list[Array]:
+        return weights(parameters, KEYS, sizes)
+
+    def _pack(self, found: list[Array]) -> None:
+        w_ax, w_aa, b_a = found
+        kernels.rnn_pack(w_ax, w_aa, b_a, self._packed)
+        if self.training:
+            kernels.rnn_pack_backward(w_ax, w_aa, self._packed_backward)
+
+    def _workspace(self, T: int, B: int, training: bool) -> RNNWorkspace:
+        return RNNWorkspace(self, T, B, training)

@@ -61,8 +61,7 @@ class KernelFiles(IndexDataCacheFile):
 
     def load(self, key):
         try:
-            with open(self._path(key), "rb") as file:
-                content = file.read()
+            content = Path(self._path(key)).read_bytes()
         except OSError:
             return None
         checksum, data = content[:32], content[32:]

@@ -20,7 +20,7 @@ from .simd import pointer
 
 
 @inline
-def predict(h, w_y, b_y, packed, y, N, H, O):  # noqa: E741
+def predict(h, w_y, b_y, packed, y, N, H, O):
     """``y = softmax(h @ w_y.T + b_y)``, row by row; `packed` holds ``O`` padded x H."""
     pack_columns(O, w_y, H, H, packed)
     multiply(N, O, y, O, b_y, 0, O, h, H, 1, packed, H)
@@ -37,7 +37,7 @@ def output_backward(dz, h, w_y, dz_rows, dh, da, dw, db, scratch):
     dz_rows : (T, B, O), dh : (T, B, H), written on the way.
     da : (H, B, T), dw : (O, H), db : (O, 1), written.
     """
-    O, B, T = dz.shape  # noqa: E741
+    O, B, T = dz.shape
     H = w_y.shape[1]
     N = T * B
     h, w_y, rows, dh = pointer(h), pointer(w_y), pointer(dz_rows), pointer(dh)

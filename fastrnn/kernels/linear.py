@@ -51,8 +51,8 @@ def multiply_panel(
     """``out = start + x @ w`` for all rows of one panel, `count` lanes of each vector.
 
     `panel` is any tile as wide as the panel.  Of `start` the first `kept` lanes are read,
-    the others are zero: with ``kept = 0`` the product starts from nothing.  Eight rows go as two fours: a tile of two
-    rows would wait for its weights.
+    the others are zero: with ``kept = 0`` the product starts from nothing.  Eight rows go
+    as two fours: a tile of two rows would wait for its weights.
     """
     # fmt: off
     r = 0

@@ -347,7 +347,7 @@ def lstm_notebook_forward(
     y_rows : (T, B, O), written on the way; a, c : (H, B, T), y : (O, B, T), written.
     """
     D, B, T = x.shape
-    O, H = w_y.shape  # noqa: E741
+    O, H = w_y.shape
     scratch, x_rows, gates = pointer(scratch), pointer(x_rows), pointer(gates)
     c_rows, h, y_rows = pointer(c_rows), pointer(h), pointer(y_rows)
     pack_forward(

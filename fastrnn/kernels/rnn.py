@@ -67,9 +67,7 @@ def forward_steps(x, weights, h, T, B, D, H, steps, b0, b1):
     for t0 in range(0, T, steps):
         n = min(steps, T - t0)
         if rows == B:
-            multiply(
-                n * B, H, h + (t0 + 1) * B * H, H, weights, 0, H, x + t0 * B * D, D, 1, w_x, D
-            )
+            multiply(n * B, H, h + (t0 + 1) * B * H, H, weights, 0, H, x + t0 * B * D, D, 1, w_x, D)
         for t in range(t0, t0 + n):
             h_prev = h + (t * B + b0) * H
             h_t = h_prev + B * H
@@ -110,12 +108,8 @@ def weight_gradients(x, h, dz, dw_ax, dw_aa, db, N, D, H, g0, g1, scratch):
         n = min(DEPTH, N - k)
         kept = 1 if k > 0 else 0
         transpose(dz + (k * H + g0), H, transposed, n, n, g1 - g0)
-        accumulate(
-            g1 - g0, H, dw_aa + g0 * H, H, transposed, n, h + k * H, H, n, kept * H, scratch
-        )
-        accumulate(
-            g1 - g0, D, dw_ax + g0 * D, D, transposed, n, x + k * D, D, n, kept * D, scratch
-        )
+        accumulate(g1 - g0, H, dw_aa + g0 * H, H, transposed, n, h + k * H, H, n, kept * H, scratch)
+        accumulate(g1 - g0, D, dw_ax + g0 * D, D, transposed, n, x + k * D, D, n, kept * D, scratch)
         k += DEPTH
     sum_rows(g1 - g0, db + g0, dz + g0, H, N)
 
@@ -203,7 +197,9 @@ def rnn_weight_gradients(x, h, dz, dw_ax, dw_aa, db, scratch, g0, g1):
 
 
 @kernel
-def rnn_notebook_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, scratch, x_rows, h, y_rows, a, y, steps):
+def rnn_notebook_forward(
+    x, a0, w_ax, w_aa, w_ya, b_a, b_y, scratch, x_rows, h, y_rows, a, y, steps
+):
     """The whole of `rnn_forward`, in the notebooks' layout.
 
     x : (D, B, T), a0 : (H, B), weights as the notebooks have them; read.
@@ -211,7 +207,7 @@ def rnn_notebook_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, scratch, x_rows, h, 
     y_rows : (T, B, O), written on the way; a : (H, B, T), y : (O, B, T), written.
     """
     D, B, T = x.shape
-    O, H = w_ya.shape  # noqa: E741
+    O, H = w_ya.shape
     scratch, x_rows, h, y_rows = pointer(scratch), pointer(x_rows), pointer(h), pointer(y_rows)
     pack_forward(pointer(w_ax), pointer(w_aa), pointer(b_a), scratch, D, H)
     reverse_axes(pointer(x), x_rows, D, B, T)

@@ -454,9 +454,7 @@ def select_less(typingctx, a, b, x, y):
     vector = next(kind for kind in (a, b, x, y) if isinstance(kind, Vector))
 
     def codegen(context, builder, sig, args):
-        a, b, x, y = (
-            _operand(builder, vector, *pair) for pair in zip(sig.args, args, strict=True)
-        )
+        a, b, x, y = (_operand(builder, vector, *pair) for pair in zip(sig.args, args, strict=True))
         return builder.select(builder.fcmp_ordered("<", a, b), x, y)
 
     return vector(a, b, x, y), codegen
@@ -525,9 +523,7 @@ def _define_fold(combine):
 
 
 fold_sum = _define_fold(lambda builder, a, b: builder.fadd(a, b))
-fold_max = _define_fold(
-    lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), b, a)
-)
+fold_max = _define_fold(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), b, a))
 
 
 # --- tiles --------------------------------------------------------------------------

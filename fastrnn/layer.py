@@ -1,0 +1,437 @@
+"""The layer objects but for what sets one cell apart from another.
+
+Arrays are time-major here: ``x (T, B, D)``, ``h (T, B, H)``.  A cell is a subclass of
+`Layer` with a subclass of `Workspace`: its weights, its buffers, its kernels.
+"""
+
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .checks import Array, checked, common_dtype, ready, sequence
+from .packing import aligned, backward_size, forward_size
+
+THREAD_WORK = 10_000_000  # multiplications below which a second thread does not pay
+
+
+class Kernels(NamedTuple):
+    """The kernels of a cell; their arguments stand at the calls in `Layer`."""
+
+    forward: Callable[..., None]
+    step: Callable[..., None]
+    backward_steps: Callable[..., None]
+    input_gradient: Callable[..., None]
+    weight_gradients: Callable[..., None]
+
+
+class Workspace:
+    """Preallocated time-major buffers of a layer, for T steps of B examples.
+
+    What a layer returns when it is given a workspace are views into it, good until its
+    next use.  A workspace serves one call at a time.
+
+    Attributes
+    ----------
+    T, B : int
+        Steps and examples.
+    training : bool
+        Whether it keeps what `backward` needs.
+    nbytes : int
+        Size in bytes.
+    """
+
+    h: Array  # (T + 1, B, H), slot 0 the first state
+    forward: tuple[Any, ...]  # what the forward kernel takes after x and the weights
+    first: tuple[Array, ...]  # views of the first state's arrays
+    last: tuple[Array, ...]  # views of the last state's
+    backward: tuple[Any, ...]  # what the backward kernel takes after dh and the weights
+    dgates: Array  # gradients of the pre-activations
+    dstate: tuple[Array, ...]  # gradients of the last state, then of the first
+    dx: Array
+    dweights: tuple[Array, ...]
+    scratch: list[Array]  # one for each thread
+    gradients: dict[str, Array]  # what backward returns
+
+    def __init__(self, layer: "Layer", T: int, B: int, training: bool, memory: list[Array]) -> None:
+        self.T = T
+        self.B = B
+        self.training = training
+        self.nbytes = sum(array.nbytes for array in memory)
+        self.out = self.h[1:]
+        self.x: Array | None = None  # the last forward's, until backward has used it up
+        self._layer = weakref.ref(layer)
+        self._lock = threading.Lock()
+
+    def belongs_to(self, layer: "Layer") -> bool:
+        return self._layer() is layer
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("workspace is in use by another call")
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+
+class Layer(ABC):
+    """A recurrent layer over time-major arrays, with weights packed once.
+
+    A layer may be used by several threads at once, each with its own workspace and state;
+    `update` must not run beside other calls.
+
+    Attributes
+    ----------
+    D, H : int
+        Input and hidden size.
+    dtype : dtype
+        float32 if all weights are, else float64; every call computes in it.
+    threads : int
+        Threads that one large call is spread over.
+    training : bool
+        Whether the weights are packed for `backward` too.
+    """
+
+    _gates: int
+    _kernels: Kernels
+    _state: tuple[str, ...]  # the arrays of a state; a single one goes without a tuple
+
+    def __init__(self, parameters: Any, threads: int = 1, *, training: bool = True) -> None:
+        self.threads = _count("threads", threads, 1)
+        self.training = bool(training)
+        sizes = {"1": 1}
+        found = self._weights(parameters, sizes)
+        self.dtype = common_dtype(found)
+        self.D = sizes["n_x"]
+        self.H = sizes["n_a"]
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        (self._packed,) = aligned(
+            self.dtype, (forward_size(self.D, self.H, self._gates, self.dtype),)
+        )
+        if self.training:
+            (self._packed_backward,) = aligned(
+                self.dtype, (backward_size(self.D, self.H, self._gates, self.dtype),)
+            )
+        self._pack([ready(w, self.dtype) for w in found])
+
+    # --- the cell's own -------------------------------------------------------------
+
+    @abstractmethod
+    def _weights(self, parameters: Any, sizes: dict[str, int]) -> list[Array]:
+        """The checked weights, in the order of the packing kernels."""
+
+    @abstractmethod
+    def _pack(self, found: list[Array]) -> None:
+        """Pack weights for the forward and, when training, the backward products."""
+
+    @abstractmethod
+    def _workspace(self, T: int, B: int, training: bool) -> Workspace:
+        """The cell's buffers."""
+
+    # --- the same for all -----------------------------------------------------------
+
+    def update(self, parameters: Any) -> None:
+        """Take new weights of the same shapes, and pack them in place.
+
+        Parameters
+        ----------
+        parameters : mapping
+            As for the constructor; computed in the layer's type whatever theirs is.
+
+        Raises
+        ------
+        TypeError, ValueError, KeyError
+            A weight does not fit this layer; the message names it.
+        """
+        sizes = {"1": 1, "n_a": self.H, "n_x": self.D, "n_a + n_x": self.H + self.D}
+        found = self._weights(parameters, sizes)
+        with self._lock:
+            self._pack([ready(w, self.dtype) for w in found])
+
+    def workspace(self, T: int, B: int, training: bool | None = None) -> Workspace:
+        """Preallocate the buffers for calls with T steps of B examples.
+
+        Parameters
+        ----------
+        T, B : int
+            Steps and examples.
+        training : bool, optional
+            Whether `backward` will follow; by default as the layer.  Without it, nothing
+            but the states is kept.
+
+        Returns
+        -------
+        Workspace
+            Its ``nbytes`` is its size in bytes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument does not fit; the message names it.
+        """
+        training = self.training if training is None else bool(training)
+        if training and not self.training:
+            raise ValueError("training is True; wanted False, as the layer was made for inference")
+        return self._workspace(_count("T", T, 0), _count("B", B, 0), training)
+
+    def forward(
+        self, x: Any, state: Any = None, workspace: Workspace | None = None
+    ) -> tuple[Array, Any]:
+        """Run over all steps.
+
+        Parameters
+        ----------
+        x : array_like, shape (T, B, D)
+            Input.  With a training workspace it must stay as it is until `backward`.
+        state : optional
+            First state: of an `RNN` h, of an `LSTM` the tuple (h, c), each array_like of
+            shape (B, H).  Zeros by default.
+        workspace : Workspace, optional
+            Buffers to use.  The results are then views into it; without one they are new.
+
+        Returns
+        -------
+        h : ndarray, shape (T, B, H)
+            State after each step.
+        state
+            Last state, in the form of the first.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument does not fit; the message names it.
+        RuntimeError
+            The workspace is in use by another thread.
+        """
+        sizes = {"D": self.D, "H": self.H}
+        x = ready(checked("x", x, ("T", "B", "D"), sizes), self.dtype)
+        T, B, _ = x.shape
+        states = self._check_states("state", state, sizes)
+        if workspace is None:
+            ws = self._workspace(T, B, training=False)
+        else:
+            ws = self._check_workspace(workspace, "x", T, B)
+        with ws:
+            ws.x = None
+            for slot, value in zip(ws.first, states, strict=True):
+                slot[...] = 0.0 if value is None else value
+            rows = self._parts(T * B * self._gates * self.H * (self.H + self.D), B)
+            self._run(
+                self._kernels.forward, [(x, self._packed, *ws.forward, *part) for part in rows]
+            )
+            ws.x = x
+            last = ws.last if workspace is not None else tuple(array.copy() for array in ws.last)
+        return ws.out, last if len(last) > 1 else last[0]
+
+    def backward(
+        self, dh: Any, dstate: Any = None, workspace: Workspace | None = None
+    ) -> dict[str, Array]:
+        """Back-propagate through the last `forward` with this workspace, which it uses up.
+
+        Parameters
+        ----------
+        dh : array_like, shape (T, B, H)
+            Gradient of the loss with respect to the state after each step.
+        dstate : optional
+            Further gradient of the last state, in the state's form; None, or None in the
+            tuple, for zero.
+        workspace : Workspace
+            The one that `forward` was given.
+
+        Returns
+        -------
+        dict
+            ``dx (T, B, D)``, ``da0 (B, H)``, an LSTM's ``dc0 (B, H)``, and the weights'
+            gradients under the notebooks' keys and in their shapes: views into the workspace.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument does not fit, or the workspace holds no forward pass.
+        RuntimeError
+            The workspace is in use by another thread.
+        """
+        sizes = {"H": self.H}
+        dh = ready(checked("dh", dh, ("T", "B", "H"), sizes), self.dtype)
+        T, B, H = dh.shape
+        dstates = self._check_states("dstate", dstate, sizes)
+        ws = self._check_workspace(workspace, "dh", T, B)
+        with ws:
+            x = ws.x
+            if x is None or not ws.training:
+                raise ValueError(
+                    "workspace holds no forward pass; wanted a training workspace after forward, "
+                    "whose saved values backward uses up"
+                )
+            ws.x = None
+            for slot, value in zip(ws.dstate, dstates, strict=True):
+                slot[...] = 0.0 if value is None else value
+            packed = self._packed_backward
+            work = T * B * self._gates * H
+            self._run(
+                self._kernels.backward_steps,
+                [(dh, packed, *ws.backward, *part) for part in self._parts(work * H, B)],
+            )
+            self._run(
+                self._kernels.input_gradient,
+                [(ws.dgates, packed, ws.dx, *part) for part in self._parts(work * self.D, T)],
+            )
+            rows = self._parts(work * (H + self.D), self._gates * H)
+            self._run(
+                self._kernels.weight_gradients,
+                [
+                    (x, ws.h, ws.dgates, *ws.dweights, scratch, *part)
+                    for scratch, part in zip(ws.scratch, rows, strict=False)
+                ],
+            )
+        return dict(ws.gradients)
+
+    def step(self, x_t: Any, state: Any) -> Array:
+        """One step, in place: for loops in real time.
+
+        Parameters
+        ----------
+        x_t : array_like, shape (B, D)
+            Input of the step.
+        state : ndarray or tuple of ndarray
+            The state before the step as `forward` or `zero_state` returned it, of shape
+            (B, H) and the layer's type; overwritten.
+
+        Returns
+        -------
+        ndarray, shape (B, H)
+            The state h after the step: the array that came in `state`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument does not fit; the message names it.
+        """
+        if not (
+            type(x_t) is np.ndarray
+            and x_t.dtype == self.dtype
+            and x_t.ndim == 2
+            and x_t.shape[1] == self.D
+            and x_t.flags.carray
+        ):
+            x_t = ready(checked("x_t", x_t, ("B", "D"), {"D": self.D}), self.dtype)
+        B = x_t.shape[0]
+        states = self._split_state("state", state)
+        for name, array in states:
+            if not (
+                type(array) is np.ndarray
+                and array.dtype == self.dtype
+                and array.shape == (B, self.H)
+                and array.flags.carray
+            ):
+                self._refuse_state(name, array, B)
+        self._kernels.step(x_t, self._packed, self._step_buffer(B), *(a for _, a in states))
+        h: Array = states[0][1]
+        return h
+
+    def zero_state(self, B: int) -> Any:
+        """A state of zeros for B examples, for `step` to begin with.
+
+        Parameters
+        ----------
+        B : int
+            Examples.
+
+        Returns
+        -------
+        ndarray or tuple of ndarray, shape (B, H)
+            Of an `RNN` h, of an `LSTM` the tuple (h, c).
+        """
+        B = _count("B", B, 0)
+        arrays = aligned(self.dtype, *[(B, self.H)] * len(self._state))
+        for array in arrays:
+            array[...] = 0.0
+        return tuple(arrays) if len(arrays) > 1 else arrays[0]
+
+    # --- arguments ------------------------------------------------------------------
+
+    def _split_state(self, argument: str, value: Any) -> list[tuple[str, Any]]:
+        """The arrays of a state, each with a name for messages."""
+        if len(self._state) == 1:
+            return [(argument, value)]
+        arrays = sequence(argument, value, len(self._state), f"a tuple ({', '.join(self._state)})")
+        return [(f"{argument}[{i}]", array) for i, array in enumerate(arrays)]
+
+    def _check_states(self, argument: str, value: Any, sizes: dict[str, int]) -> list[Array | None]:
+        if value is None:
+            return [None] * len(self._state)
+        return [
+            None if array is None else checked(name, array, ("B", "H"), sizes)
+            for name, array in self._split_state(argument, value)
+        ]
+
+    def _refuse_state(self, argument: str, value: Any, B: int) -> None:
+        array = checked(argument, value, ("B", "H"), {"B": B, "H": self.H})
+        if type(value) is not np.ndarray:
+            raise TypeError(f"{argument} is {type(value).__name__}; wanted an ndarray to overwrite")
+        raise ValueError(
+            f"{argument} is {array.dtype}, C-contiguous {array.flags.c_contiguous}, writeable "
+            f"{array.flags.writeable}; wanted {self.dtype}, C-contiguous, writeable, to overwrite"
+        )
+
+    def _check_workspace(self, workspace: Any, argument: str, T: int, B: int) -> Workspace:
+        if not isinstance(workspace, Workspace):
+            raise TypeError(
+                f"workspace is {type(workspace).__name__}; wanted what workspace(T, B) returned"
+            )
+        if not workspace.belongs_to(self):
+            raise ValueError("workspace belongs to another layer; wanted one of this layer's")
+        if (T, B) != (workspace.T, workspace.B):
+            raise ValueError(
+                f"{argument} has {T} steps of {B} examples; "
+                f"wanted the workspace's {workspace.T} steps of {workspace.B}"
+            )
+        return workspace
+
+    # --- buffers and threads --------------------------------------------------------
+
+    def _step_buffer(self, B: int) -> Array:
+        """Room for one step's gates, each thread its own."""
+        buffer: Array | None = getattr(self._local, "buffer", None)
+        if buffer is None or buffer.shape[0] != B:
+            (buffer,) = aligned(self.dtype, (B, self._gates, self.H))
+            self._local.buffer = buffer
+        return buffer
+
+    def _parts(self, work: int, length: int) -> list[tuple[int, int]]:
+        """Ranges of `length` for as many threads as pay for `work` multiplications."""
+        parts = min(self.threads, length, 1 + work // THREAD_WORK)
+        if parts <= 1:
+            return [(0, length)]
+        bounds = [length * part // parts for part in range(parts + 1)]
+        return list(zip(bounds[:-1], bounds[1:], strict=True))
+
+    def _run(self, kernel: Callable[..., None], calls: list[tuple[Any, ...]]) -> None:
+        """Make these calls of a kernel at once, the first of them in this thread."""
+        if len(calls) == 1:
+            kernel(*calls[0])
+            return
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads - 1, "fastrnn")
+                weakref.finalize(self, self._pool.shutdown, wait=False)
+        futures = [self._pool.submit(kernel, *call) for call in calls[1:]]
+        try:
+            kernel(*calls[0])
+        finally:
+            for future in futures:
+                future.result()
+
+
+def _count(argument: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{argument} is {type(value).__name__}; wanted an int")
+    if value < least:
+        raise ValueError(f"{argument} is {value}; wanted {least} or more")
+    return int(value)
