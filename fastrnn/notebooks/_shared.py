@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import activations
-from ..checks import FLOAT32, FLOAT64, Array, as_array
+from ..checks import FLOAT32, FLOAT64, Array, checked
 
 # The exponential of anything lower is subnormal or zero.
 REACH = {FLOAT64: 708.0, FLOAT32: 87.0}
@@ -110,10 +110,9 @@ def spoil(y: Array, a: Array, W: Any, b: Any, right: str) -> Array:
 
 def steps_of_x(da: Any, x: Any) -> Array:
     """The steps of ``da`` that a notebook reads which takes their number from ``x``."""
-    da = as_array("da", da)
-    T_x = np.shape(x)[-1]
-    if da.ndim == 3 and da.shape[2] < T_x:
-        raise ValueError(
-            f"da has shape {da.shape}, {da.shape[2]} steps; wanted {T_x}, as many as x"
-        )
-    return da[..., :T_x]
+    da = checked("da", da, ("n_a", "m", "T_x"), {})
+    T_x = np.shape(x)[2]
+    if da.shape[2] < T_x:
+        raise ValueError(f"da has shape {da.shape}, {da.shape[2]} steps; x has {T_x}")
+    first: Array = da[:, :, :T_x]
+    return first

@@ -202,7 +202,7 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     _, m, n_a = steps.h.shape
     da = checked("da", da, ("n_a", "m", "T"), {"n_a": n_a, "m": m})
     T = da.shape[2]
-    if T > len(steps):
+    if len(steps) < T:
         raise ValueError(f"da has shape {da.shape}, {T} steps; caches has {len(steps)}")
     # Steps that stand alone are examples of one step.
     rows = (buffer[:T].reshape(1, T * m, -1) for buffer in (steps.x, steps.h_prev, steps.h))
@@ -213,7 +213,5 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     gradients["dx"] = np.ascontiguousarray(dx)
     gradients["da0"] = gradients["da0"][:, :m].copy()
     if T > 1:
-        tell(
-            "The notebook's rnn_backward does not carry da_prev to the step before", "rnn_backward"
-        )
+        tell("The notebook's rnn_backward never carries da_prev to the step before", "rnn_backward")
     return gradients

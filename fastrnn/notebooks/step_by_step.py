@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import rnn
-from ..checks import Array, sequence
+from .. import activations, rnn
+from ..checks import Array, checked, sequence, weights
 from ..rnn import RNNSteps, rnn_steps
 from ..steps import Cache
 from ._shared import softmax, spoil, steps_of_x, tell
@@ -15,6 +15,7 @@ __all__ = ["backward_pass", "backward_rnnCell", "cell_rnn", "forward_rnn", "soft
 
 CELL_KEYS = {"W_ax": "Wax", "W_aa": "Waa", "b_a": "ba"}
 KEYS = CELL_KEYS | {"W_ya": "Wya", "b_y": "by"}
+AXES = {"W_ax": ("n_a", "n_x"), "W_aa": ("n_a", "n_a"), "b_a": ("n_a", "1")}
 
 
 def _renamed(weight_dict: Any, keys: Mapping[str, str]) -> dict[str, Any]:
@@ -30,11 +31,13 @@ def _renamed(weight_dict: Any, keys: Mapping[str, str]) -> dict[str, Any]:
     return {ours: weight_dict[theirs] for theirs, ours in keys.items()}
 
 
-def _state(x_t: Any, a_prev: Any, parameters: dict[str, Any]) -> Array:
-    """``a_cur`` of a step. The head of the cell is left out."""
-    n_a = len(a_prev)
-    no_head = {"Wya": np.zeros((1, n_a), np.float32), "by": np.zeros((1, 1), np.float32)}
-    return rnn.rnn_cell_forward(x_t, a_prev, parameters | no_head)[0]
+def _state(x_t: Any, a_prev: Any, weight_dict: Any) -> Array:
+    """``a_cur`` of a step, without the head of the cell."""
+    sizes = {"1": 1}
+    W_ax, W_aa, b_a = weights(weight_dict, AXES, sizes)
+    x_t = checked("x_t", x_t, ("n_x", "m"), sizes)
+    a_prev = checked("a_prev", a_prev, ("n_a", "m"), sizes)
+    return activations.tanh(np.dot(W_ax, x_t) + np.dot(W_aa, a_prev) + b_a)
 
 
 def softmax_func(yhat: Any) -> Array:
@@ -146,8 +149,8 @@ def backward_rnnCell(da_t_1: Any, cache: Any) -> dict[str, Array]:
         ``dW_aa`` is ``W_aa`` itself; `fastrnn.rnn_cell_backward` is right.
     """
     _, a_prev, x_t, weight_dict = sequence("cache", cache, 4, "(a_cur, a_prev, x_t, weight_dict)")
+    a_cur = _state(x_t, a_prev, weight_dict)
     parameters = _renamed(weight_dict, CELL_KEYS)
-    a_cur = _state(x_t, a_prev, parameters)
     gradients = rnn.rnn_cell_backward(da_t_1, (a_cur, a_prev, x_t, parameters))
     _tell_of_dW_aa("rnn_cell_backward")
     return {
@@ -182,11 +185,12 @@ def backward_pass(da: Any, caches: Any) -> dict[str, Array]:
     """
     steps, (given, x) = rnn_steps(caches), caches
     da = steps_of_x(da, x)
-    parameters = _renamed(steps.parameters, CELL_KEYS)
     h = steps.h
     if steps is not given:
-        rows = (array.reshape(-1, array.shape[2]).T for array in (steps.x, steps.h_prev))
-        h = _state(*rows, parameters).T.reshape(h.shape)
+        # All steps at once, as examples of one step.
+        x_t, a_prev = (rows.reshape(-1, rows.shape[2]).T for rows in (steps.x, steps.h_prev))
+        h = _state(x_t, a_prev, steps.parameters).T.reshape(h.shape)
+    parameters = _renamed(steps.parameters, CELL_KEYS)
     run = RNNSteps(parameters, steps.x, steps.h_prev, h)
     gradients = rnn.rnn_backward(da, (run, x))
     _tell_of_dW_aa("rnn_backward")
