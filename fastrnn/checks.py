@@ -92,11 +92,20 @@ def sequence(argument: str, value: Any, length: int, wanted: str) -> tuple[Any, 
     return tuple(value)
 
 
+def check_steps(argument: str, array: Array, steps: int) -> None:
+    """Hold the steps of a gradient, its last axis, against those of the caches."""
+    if array.shape[-1] > steps:
+        raise ValueError(
+            f"{argument} has shape {array.shape}, {array.shape[-1]} steps; "
+            f"wanted at most {steps}, as many as caches has"
+        )
+
+
 def common_dtype(arrays: Iterable[Array]) -> np.dtype[Any]:
     """The type a function of these arrays computes in: float32 if they promote to it."""
     dtypes = {array.dtype for array in arrays}
-    if len(dtypes) == 1:
-        return FLOAT32 if FLOAT32 in dtypes else FLOAT64
+    if len(dtypes) == 1 and (FLOAT32 in dtypes or FLOAT64 in dtypes):
+        return dtypes.pop()
     return FLOAT32 if np.result_type(*dtypes) == FLOAT32 else FLOAT64
 
 

@@ -1,11 +1,13 @@
 """The way back through the softmax head of the sequence functions."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .checks import Array, checked, common_dtype, ready, weights
+from .checks import Array, check_steps, checked, common_dtype, ready, weights
 from .kernels import head as kernels
+from .lstm import CACHE as LSTM_CACHE
 from .lstm import LSTMSteps, lstm_steps
 from .packing import accumulate_size, aligned, padded
 from .rnn import RNNSteps, rnn_steps
@@ -42,7 +44,10 @@ def output_backward(dz: Any, caches: Any) -> dict[str, Array]:
     """
     first = split_caches(caches)[0]
     is_lstm = isinstance(first, LSTMSteps) or (
-        not isinstance(first, RNNSteps) and len(first) > 0 and len(first[0]) == 10
+        not isinstance(first, RNNSteps)
+        and len(first) > 0
+        and isinstance(first[0], Sequence)
+        and len(first[0]) == len(LSTM_CACHE)
     )
     steps: LSTMSteps | RNNSteps = lstm_steps(caches) if is_lstm else rnn_steps(caches)
     key = "Wy" if is_lstm else "Wya"
@@ -51,12 +56,10 @@ def output_backward(dz: Any, caches: Any) -> dict[str, Array]:
     sizes = {"m": m, "n_a": n_a}
     (w_y,) = weights(steps.parameters, {key: ("n_y", "n_a")}, sizes)
     dz = checked("dz", dz, ("n_y", "m", "T"), sizes)
-    T = sizes["T"]
-    if T > T_x:
-        raise ValueError(f"dz has shape {dz.shape}, {T} steps; caches has {T_x}")
+    check_steps("dz", dz, T_x)
 
     dtype = common_dtype((dz, w_y, steps.h))
-    n_y = sizes["n_y"]
+    n_y, T = sizes["n_y"], sizes["T"]
     da = np.empty((n_a, m, T), dtype)
     dw = np.empty((n_y, n_a), dtype)
     db = np.empty((n_y, 1), dtype)

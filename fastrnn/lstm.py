@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import Array, checked, common_dtype, ready, weights
+from .checks import Array, check_steps, checked, common_dtype, ready, weights
 from .kernels import lstm as kernels
 from .kernels.lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .layer import Kernels, Layer, Workspace
@@ -247,8 +247,7 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
     steps = lstm_steps(caches)
     T_x, m, n_a = steps.h.shape
     da = checked("da", da, ("n_a", "m", "T"), {"n_a": n_a, "m": m})
-    if da.shape[2] > T_x:
-        raise ValueError(f"da has shape {da.shape}, {da.shape[2]} steps; caches has {T_x}")
+    check_steps("da", da, T_x)
     gradients = _backward(da, None, steps)
     del gradients["dc0"]
     return gradients

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import Array, checked, common_dtype, ready, weights
+from .checks import Array, check_steps, checked, common_dtype, ready, weights
 from .kernels import rnn as kernels
 from .layer import Kernels, Layer, Workspace
 from .packing import accumulate_size, aligned, backward_size, chunk, forward_size, padded
@@ -46,6 +46,26 @@ def gather(argument: str, caches: Sequence[Cache]) -> RNNSteps:
     return RNNSteps(parameters, arrays["xt"], arrays["a_prev"], arrays["a_next"])
 
 
+def _forward(
+    x: Array, a0: Array, parameters: Any, found: list[Array], sizes: dict[str, int]
+) -> tuple[Array, Array, RNNSteps]:
+    """`rnn_forward`, of checked arguments."""
+    dtype = common_dtype([x, a0, *found])
+    D, H, B, T, O = (sizes[axis] for axis in ("n_x", "n_a", "m", "T_x", "n_y"))
+
+    a = np.empty((H, B, T), dtype)
+    y = np.empty((O, B, T), dtype)
+    x_rows, h = aligned(dtype, (T, B, D), (T + 1, B, H))
+    size = max(forward_size(D, H, 1, dtype), padded(O, dtype) * H)
+    scratch, y_rows = aligned(dtype, (size,), (T, B, O))
+    w_ax, w_aa, b_a, w_ya, b_y = (ready(w, dtype) for w in found)
+    kernels.rnn_notebook_forward(
+        ready(x, dtype), ready(a0, dtype), w_ax, w_aa, w_ya, b_a, b_y,
+        scratch, x_rows, h, y_rows, a, y, chunk(T, B, H, dtype),
+    )  # fmt: skip
+    return a, y, RNNSteps(parameters, x_rows, h[:-1], h[1:])
+
+
 def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[RNNSteps, Any]]:
     """Run the network over all time steps::
 
@@ -82,23 +102,11 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
     Elman (1990), "Finding structure in time", Cognitive Science 14(2).
     """
     sizes = {"1": 1}
-    w_ax, w_aa, b_a, w_ya, b_y = weights(parameters, KEYS | HEAD_KEYS, sizes)
+    found = weights(parameters, KEYS | HEAD_KEYS, sizes)
     x_in = checked("x", x, ("n_x", "m", "T_x"), sizes)
     a0 = checked("a0", a0, ("n_a", "m"), sizes)
-    dtype = common_dtype((x_in, a0, w_ax, w_aa, b_a, w_ya, b_y))
-    D, H, B, T, O = (sizes[axis] for axis in ("n_x", "n_a", "m", "T_x", "n_y"))
-
-    a = np.empty((H, B, T), dtype)
-    y = np.empty((O, B, T), dtype)
-    x_rows, h = aligned(dtype, (T, B, D), (T + 1, B, H))
-    size = max(forward_size(D, H, 1, dtype), padded(O, dtype) * H)
-    scratch, y_rows = aligned(dtype, (size,), (T, B, O))
-    kernels.rnn_notebook_forward(
-        ready(x_in, dtype), ready(a0, dtype), ready(w_ax, dtype), ready(w_aa, dtype),
-        ready(w_ya, dtype), ready(b_a, dtype), ready(b_y, dtype),
-        scratch, x_rows, h, y_rows, a, y, chunk(T, B, H, dtype),
-    )  # fmt: skip
-    return a, y, (RNNSteps(parameters, x_rows, h[:-1], h[1:]), x)
+    a, y, steps = _forward(x_in, a0, parameters, found, sizes)
+    return a, y, (steps, x)
 
 
 def _backward(da: Array, steps: RNNSteps) -> dict[str, Array]:
@@ -155,8 +163,7 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     steps = rnn_steps(caches)
     T_x, m, n_a = steps.h.shape
     da = checked("da", da, ("n_a", "m", "T"), {"n_a": n_a, "m": m})
-    if da.shape[2] > T_x:
-        raise ValueError(f"da has shape {da.shape}, {da.shape[2]} steps; caches has {T_x}")
+    check_steps("da", da, T_x)
     return _backward(da, steps)
 
 
@@ -190,9 +197,12 @@ def rnn_cell_forward(xt: Any, a_prev: Any, parameters: Any) -> tuple[Array, Arra
     ----------
     Elman (1990), "Finding structure in time", Cognitive Science 14(2).
     """
-    xt = checked("xt", xt, ("n_x", "m"), {})
-    a_prev = checked("a_prev", a_prev, ("n_a", "m"), {})
-    a, y, _ = rnn_forward(xt[:, :, None], a_prev, parameters)
+    sizes = {"1": 1}
+    found = weights(parameters, KEYS | HEAD_KEYS, sizes)
+    xt = checked("xt", xt, ("n_x", "m"), sizes)
+    a_prev = checked("a_prev", a_prev, ("n_a", "m"), sizes)
+    sizes["T_x"] = 1
+    a, y, _ = _forward(xt[:, :, None], a_prev, parameters, found, sizes)
     a_next = a[:, :, 0]
     return a_next, y[:, :, 0], (a_next, a_prev, xt, parameters)
 
