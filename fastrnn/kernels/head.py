@@ -52,7 +52,7 @@ def output_backward(dz, h, w_y, dz_rows, dh, da, dw, db, scratch):
     k = 0
     while k == 0 or k < N:
         n = min(DEPTH, N - k)
-        transpose(rows + k * O, O, transposed, n, n, O)
+        transpose(rows + k * O, O, transposed, n, n, O, n)
         kept = H if k > 0 else 0
         accumulate(O, H, dw, H, transposed, n, h + k * H, H, n, kept, scratch)
         k += DEPTH

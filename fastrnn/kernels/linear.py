@@ -16,8 +16,6 @@ from .simd import (
     WIDTH,
     lanes,
     load,
-    peek,
-    poke,
     rank1,
     store,
     store_full,
@@ -26,6 +24,8 @@ from .simd import (
     tile_load,
     tile_store,
     tile_zero,
+    transpose_block,
+    transpose_part,
 )
 
 DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in L2
@@ -136,14 +136,22 @@ def pack_rows(columns, y, y_row, k, depth, packed, packed_depth):
 
 
 @part
-def pack_column(y, y_row, count, depth, packed, packed_step):
-    """Pack one vector ``w[k][lane] = y[lane * y_row + k]``, zeros from lane `count` on."""
-    column = lanes(y)
-    for k in range(depth):
-        for lane in range(count):
-            poke(packed + (k * packed_step + lane), peek(y + (lane * y_row + k)))
-        for lane in range(count, column):
-            poke(packed + (k * packed_step + lane), 0.0)
+def transpose(source, source_row, out, out_row, rows, columns, stored):
+    """``out[j][i] = source[i][j]``, the first `stored` of each of its rows.
+
+    `stored` is `rows`, or `rows` rounded up to whole vectors, which then end in zeros.
+    """
+    block = lanes(source)
+    for i in range(0, rows, block):
+        for j in range(0, columns, block):
+            from_block = source + (i * source_row + j)
+            to_block = out + (j * out_row + i)
+            if rows - i >= block and columns - j >= block:
+                transpose_block(from_block, source_row, to_block, out_row)
+            else:
+                transpose_part(
+                    from_block, source_row, rows - i, columns - j, to_block, out_row, stored - i
+                )
 
 
 @inline
@@ -158,25 +166,16 @@ def pack_columns(columns, y, y_row, depth, packed):
         else:
             into = j * depth
             step = column
-        pack_column(y + j * y_row, y_row, min(column, columns - j), depth, packed + into, step)
-
-
-@part
-def transpose(source, source_row, out, out_row, rows, columns):
-    """``out[j][i] = source[i][j]``, in blocks that stay in cache."""
-    block = 16
-    for i0 in range(0, rows, block):
-        for j0 in range(0, columns, block):
-            for j in range(j0, min(j0 + block, columns)):
-                for i in range(i0, min(i0 + block, rows)):
-                    poke(out + (j * out_row + i), peek(source + (i * source_row + j)))
+        transpose(
+            y + j * y_row, y_row, packed + into, step, min(column, columns - j), depth, column
+        )
 
 
 @inline
 def reverse_axes(source, out, I, J, K):
     """``out[k][j][i] = source[i][j][k]``."""
     for j in range(J):
-        transpose(source + j * K, J * K, out + j * I, J * I, I, K)
+        transpose(source + j * K, J * K, out + j * I, J * I, I, K, I)
 
 
 # --- sums over rows -----------------------------------------------------------------

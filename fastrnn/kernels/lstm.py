@@ -18,7 +18,6 @@ from .linear import (
     copy_row,
     multiply,
     multiply_panel,
-    pack_column,
     pack_rows,
     reverse_axes,
     sum_rows,
@@ -95,7 +94,7 @@ def pack_gate(gate, w, w_row, H, depth, packed):
     panel = PANEL * block
     for j in range(0, H, block):
         at = j * GATES * depth + gate // PANEL * panel * depth + gate % PANEL * block
-        pack_column(w + j * w_row, w_row, min(block, H - j), depth, packed + at, panel)
+        transpose(w + j * w_row, w_row, packed + at, panel, min(block, H - j), depth, block)
 
 
 @inline
@@ -227,7 +226,7 @@ def weight_gradients(x, h, dgates, dw, db, N, D, H, g0, g1, scratch):
     while k == 0 or k < N:
         n = min(DEPTH, N - k)
         kept = 1 if k > 0 else 0
-        transpose(dgates + (k * GATES * H + g0), GATES * H, transposed, n, n, rows)
+        transpose(dgates + (k * GATES * H + g0), GATES * H, transposed, n, n, rows, n)
         accumulate(rows, H, out, H + D, transposed, n, h + k * H, H, n, kept * H, scratch)
         accumulate(rows, D, out + H, H + D, transposed, n, x + k * D, D, n, kept * D, scratch)
         k += DEPTH
@@ -355,8 +354,8 @@ def lstm_notebook_forward(
         pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), scratch, D, H,
     )  # fmt: skip
     reverse_axes(pointer(x), x_rows, D, B, T)
-    transpose(pointer(a0), B, h, H, H, B)
-    transpose(pointer(c0), B, c_rows, H, H, B)
+    transpose(pointer(a0), B, h, H, H, B, H)
+    transpose(pointer(c0), B, c_rows, H, H, B, H)
     forward_steps(x_rows, scratch, gates, T, c_rows, T + 1, h, T, B, D, H, steps, 0, B)
     reverse_axes(h + B * H, pointer(a), T, B, H)
     reverse_axes(c_rows + B * H, pointer(c), T, B, H)
@@ -385,12 +384,12 @@ def lstm_notebook_backward(
     pack_backward(pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), scratch, D, H)
     reverse_axes(pointer(da), dh_out, H, B, T)
     zero_row(B * H, dh)
-    transpose(pointer(dc_last), B, dc, H, H, B)
+    transpose(pointer(dc_last), B, dc, H, H, B, H)
     backward_steps(
         dh_out, scratch, gates, dgates, pointer(c_prev), pointer(c), dh, dc, T, B, H, 0, B
     )
-    transpose(dh, H, pointer(da0), B, B, H)
-    transpose(dc, H, pointer(dc0), B, B, H)
+    transpose(dh, H, pointer(da0), B, B, H, B)
+    transpose(dc, H, pointer(dc0), B, B, H, B)
     input_gradient(dgates, scratch, dx_rows, T * B, D, H)
     reverse_axes(dx_rows, pointer(dx), T, B, D)
     weight_gradients(

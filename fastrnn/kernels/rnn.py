@@ -107,7 +107,7 @@ def weight_gradients(x, h, dz, dw_ax, dw_aa, db, N, D, H, g0, g1, scratch):
     while k == 0 or k < N:
         n = min(DEPTH, N - k)
         kept = 1 if k > 0 else 0
-        transpose(dz + (k * H + g0), H, transposed, n, n, g1 - g0)
+        transpose(dz + (k * H + g0), H, transposed, n, n, g1 - g0, n)
         accumulate(g1 - g0, H, dw_aa + g0 * H, H, transposed, n, h + k * H, H, n, kept * H, scratch)
         accumulate(g1 - g0, D, dw_ax + g0 * D, D, transposed, n, x + k * D, D, n, kept * D, scratch)
         k += DEPTH
@@ -211,7 +211,7 @@ def rnn_notebook_forward(
     scratch, x_rows, h, y_rows = pointer(scratch), pointer(x_rows), pointer(h), pointer(y_rows)
     pack_forward(pointer(w_ax), pointer(w_aa), pointer(b_a), scratch, D, H)
     reverse_axes(pointer(x), x_rows, D, B, T)
-    transpose(pointer(a0), B, h, H, H, B)
+    transpose(pointer(a0), B, h, H, H, B, H)
     forward_steps(x_rows, scratch, h, T, B, D, H, steps, 0, B)
     reverse_axes(h + B * H, pointer(a), T, B, H)
     predict(h + B * H, pointer(w_ya), pointer(b_y), scratch, y_rows, T * B, H, O)
@@ -237,7 +237,7 @@ def rnn_notebook_backward(
     reverse_axes(pointer(da), dh_out, H, B, T)
     zero_row(B * H, dh)
     backward_steps(dh_out, scratch, pointer(h), dz, dh, T, B, H, 0, B)
-    transpose(dh, H, pointer(da0), B, B, H)
+    transpose(dh, H, pointer(da0), B, B, H, B)
     input_gradient(dz, scratch, dx_rows, T * B, D, H)
     reverse_axes(dx_rows, pointer(dx), T, B, D)
     weight_gradients(

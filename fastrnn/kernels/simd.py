@@ -620,3 +620,77 @@ def tile_store(typingctx, tile, p, column, row, count):
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp, types.intp, types.intp), codegen
+
+
+# --- transposition ------------------------------------------------------------------
+
+
+def _transposed(builder, vectors):
+    """As many vectors as lanes, rows and columns exchanged (Eklundh, 1972)."""
+    lanes = len(vectors)
+    word = ir.IntType(32)
+    distance = 1
+    while distance < lanes:
+        low = [p if p & distance == 0 else lanes + p - distance for p in range(lanes)]
+        high = [p + distance if p & distance == 0 else lanes + p for p in range(lanes)]
+        low = ir.Constant(ir.VectorType(word, lanes), low)
+        high = ir.Constant(ir.VectorType(word, lanes), high)
+        exchanged = list(vectors)
+        for i in range(lanes):
+            if i & distance == 0:
+                a, b = vectors[i], vectors[i + distance]
+                exchanged[i] = builder.shuffle_vector(a, b, low)
+                exchanged[i + distance] = builder.shuffle_vector(a, b, high)
+        vectors = exchanged
+        distance *= 2
+    return vectors
+
+
+@intrinsic
+def transpose_block(typingctx, source, source_row, out, out_row):
+    """``out[j][i] = source[i][j]`` for a square of as many rows as a vector has lanes."""
+    vector = Vector(source.dtype)
+
+    def codegen(context, builder, sig, args):
+        source, source_row, out, out_row = args
+
+        def row(pointer, stride, r):
+            return _offset(builder, pointer, builder.mul(stride, ir.Constant(stride.type, r)))
+
+        rows = [_load(builder, vector, row(source, source_row, r)) for r in range(vector.lanes)]
+        for r, column in enumerate(_transposed(builder, rows)):
+            _store(builder, vector, row(out, out_row, r), column)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, out, types.intp), codegen
+
+
+@intrinsic
+def transpose_part(typingctx, source, source_row, rows, columns, out, out_row, stored):
+    """`transpose_block` of `rows` by `columns`, `stored` lanes of each column, zeros after rows."""
+    vector = Vector(source.dtype)
+
+    def codegen(context, builder, sig, args):
+        source, source_row, rows, columns, out, out_row, stored = args
+        none = ir.Constant(rows.type, 0)
+
+        def row(pointer, stride, r):
+            return _offset(builder, pointer, builder.mul(stride, ir.Constant(stride.type, r)))
+
+        def only_below(limit, r, count):
+            return builder.select(
+                builder.icmp_signed("<", ir.Constant(limit.type, r), limit), count, none
+            )
+
+        loaded = [
+            _load_part(builder, vector, row(source, source_row, r), only_below(rows, r, columns))
+            for r in range(vector.lanes)
+        ]
+        for r, column in enumerate(_transposed(builder, loaded)):
+            _store_part(
+                builder, vector, row(out, out_row, r), column, only_below(columns, r, stored)
+            )
+        return context.get_dummy_value()
+
+    sig = types.void(source, types.intp, types.intp, types.intp, out, types.intp, types.intp)
+    return sig, codegen
