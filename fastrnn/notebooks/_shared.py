@@ -36,8 +36,8 @@ def tell(mistake: str, right: str) -> None:
     told.add(message)
 
 
-def _as_the_notebooks(y: Array, z: Array, top: Array, right: str) -> Array:
-    """Put into ``y``, the softmax of each column of ``z``, what a shift by ``top`` makes of it."""
+def _shift(y: Array, z: Array, top: Array, right: str) -> None:
+    """Turn ``y``, the softmax of each column of ``z``, into what a shift by ``top`` gives."""
     with np.errstate(all="ignore"):
         wrong = ~(z.max(axis=0) - top > -REACH[y.dtype]) & ~np.isnan(y[0])
         if np.any(wrong):
@@ -48,7 +48,6 @@ def _as_the_notebooks(y: Array, z: Array, top: Array, right: str) -> Array:
                 "far below it underflow or turn into NaN",
                 right,
             )
-    return y
 
 
 def softmax(x: Any) -> Array:
@@ -61,7 +60,7 @@ def softmax(x: Any) -> Array:
 
     Returns
     -------
-    array, shape of x
+    ndarray, shape of x
 
     Warns
     -----
@@ -72,40 +71,38 @@ def softmax(x: Any) -> Array:
     """
     y = activations.softmax(x)
     z = np.asarray(x, y.dtype)
-    if y.size and not z.max() - z.min() < REACH[y.dtype]:
-        return _as_the_notebooks(y, z, z.max(), "softmax")
+    if y.size and not z.max() < z.min() + REACH[y.dtype]:
+        _shift(y, z, z.max(), "softmax")
     return y
 
 
-def spoil(y: Array, a: Array, W: Any, b: Any, right: str) -> Array:
-    """Turn the right predictions ``y`` of the states ``a`` into the notebooks', in place.
+def spoil(y: Array, a: Array, W: Any, b: Any, right: str) -> None:
+    """Turn the right predictions of a forward function into the notebook's, in place.
 
     Parameters
     ----------
-    y : array, shape (n_y, m) or (n_y, m, T_x)
-    a : array, shape (n_a, m) or (n_a, m, T_x)
+    y : ndarray, shape (n_y, m) or (n_y, m, T_x)
+        The predictions; each step has a softmax of its own.
+    a : ndarray, shape (n_a, m) or (n_a, m, T_x)
+        The states that they were made from.
     W, b : array_like, shapes (n_y, n_a) and (n_y, 1)
         The weights of the head.
     right : str
         The function of `fastrnn` to name in a warning.
-
-    Returns
-    -------
-    array
-        ``y``.
     """
     W = np.asarray(W, y.dtype)
     reach = REACH[y.dtype]
-    # States are in [-1, 1], so the logits of two columns differ by at most 2 sum |W| in each row,
-    # which is at most 2 sqrt(n_a sum W^2); and nothing is NaN if no prediction is.
-    near = 4 * len(a) * np.vdot(W, W) < reach**2
-    near = near or 2 * np.abs(W).sum(axis=1).max(initial=0) < reach
-    if near and np.vdot(y, y) >= 0:
-        return y
-    b = np.asarray(b, y.dtype).reshape(-1, *[1] * (a.ndim - 1))
+    # Nothing is NaN if no prediction is. States are in [-1, 1], so the logits of two columns
+    # differ by at most 2 sum |W| in each row, which is at most 2 sqrt(n_a sum W^2).
+    numbers = np.vdot(y, y) >= 0
+    if numbers and 4 * len(a) * float(np.vdot(W, W)) < reach**2:
+        return
     with np.errstate(all="ignore"):
+        if numbers and 2 * np.abs(W).sum(axis=1).max(initial=0) < reach:
+            return
+        b = np.asarray(b, y.dtype).reshape(-1, *[1] * (a.ndim - 1))
         z = np.tensordot(W, a, 1) + b
-    return _as_the_notebooks(y, z, z.max(axis=(0, 1)), right)
+    _shift(y, z, z.max(axis=(0, 1)), right)
 
 
 def steps_of_x(da: Any, x: Any) -> Array:
@@ -113,6 +110,8 @@ def steps_of_x(da: Any, x: Any) -> Array:
     da = checked("da", da, ("n_a", "m", "T_x"), {})
     T_x = np.shape(x)[2]
     if da.shape[2] < T_x:
-        raise ValueError(f"da has shape {da.shape}, {da.shape[2]} steps; x has {T_x}")
+        raise ValueError(
+            f"da has shape {da.shape}, {da.shape[2]} steps; wanted at least {T_x}, as many as x has"
+        )
     first: Array = da[:, :, :T_x]
     return first

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import activations, rnn
-from ..checks import FLOAT32, FLOAT64, Array, checked
+from ..checks import FLOAT32, FLOAT64, Array, check_steps, checked
 from ..rnn import RNNSteps, rnn_cell_backward, rnn_steps
 from ..steps import Cache
 from ._shared import softmax, spoil, tell
@@ -49,7 +49,7 @@ def tanh_forward(x: Any) -> Array:
 
     Returns
     -------
-    array, shape of x
+    ndarray, shape of x
 
     Warns
     -----
@@ -74,7 +74,7 @@ def softmax_forward(x: Any) -> Array:
 
     Returns
     -------
-    array, shape of x
+    ndarray, shape of x
 
     Warns
     -----
@@ -115,8 +115,8 @@ def rnn_cell_forward(xt: Any, a_prev: Any, parameters: Any) -> tuple[Array, Arra
 
     Returns
     -------
-    a_next : array, shape (n_a, m)
-    yt_pred : array, shape (n_y, m)
+    a_next : ndarray, shape (n_a, m)
+    yt_pred : ndarray, shape (n_y, m)
         ``softmax_forward(Wya a_next + by)``.
     cache : tuple
         ``(a_next, a_prev, xt, parameters)``.
@@ -150,8 +150,8 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
 
     Returns
     -------
-    a : array, shape (n_a, m, T_x)
-    y_pred : array, shape (n_y, m, T_x)
+    a : ndarray, shape (n_a, m, T_x)
+    y_pred : ndarray, shape (n_y, m, T_x)
     caches : tuple
         ``(per-step caches, x)``.
 
@@ -201,9 +201,8 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     steps, x = rnn_steps(caches), caches[1]
     _, m, n_a = steps.h.shape
     da = checked("da", da, ("n_a", "m", "T"), {"n_a": n_a, "m": m})
+    check_steps("da", da, len(steps))
     T = da.shape[2]
-    if len(steps) < T:
-        raise ValueError(f"da has shape {da.shape}, {T} steps; caches has {len(steps)}")
     # Steps that stand alone are examples of one step.
     rows = (buffer[:T].reshape(1, T * m, -1) for buffer in (steps.x, steps.h_prev, steps.h))
     gradients = rnn.rnn_backward(

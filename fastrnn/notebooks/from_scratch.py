@@ -59,8 +59,8 @@ def lstm_cell_forward(
 
     Returns
     -------
-    a_next, c_next : array, shape (n_a, m)
-    yt_pred : array, shape (n_y, m)
+    a_next, c_next : ndarray, shape (n_a, m)
+    yt_pred : ndarray, shape (n_y, m)
         ``softmax(Wy a_next + by)``.
     cache : tuple
         ``(a_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, parameters)``.
@@ -89,9 +89,9 @@ def lstm_forward(
 
     Returns
     -------
-    a : array, shape (n_a, m, T_x)
-    y : array, shape (n_y, m, T_x)
-    c : array, shape (n_a, m, T_x)
+    a : ndarray, shape (n_a, m, T_x)
+    y : ndarray, shape (n_y, m, T_x)
+    c : ndarray, shape (n_a, m, T_x)
     caches : tuple
         ``(per-step caches, x)``. `fastrnn.lstm_backward` gives the right gradients of them; of a
         list made from them it cannot.

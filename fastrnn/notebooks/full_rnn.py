@@ -24,8 +24,8 @@ def rnn_cell_forward(xt: Any, a_prev: Any, parameters: Any) -> tuple[Array, Arra
 
     Returns
     -------
-    a_next : array, shape (n_a, m)
-    yt_pred : array, shape (n_y, m)
+    a_next : ndarray, shape (n_a, m)
+    yt_pred : ndarray, shape (n_y, m)
         ``softmax(Wya a_next + by)``.
     cache : tuple
         ``(a_next, a_prev, xt, parameters)``.
@@ -52,8 +52,8 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
 
     Returns
     -------
-    a : array, shape (n_a, m, T_x)
-    y_pred : array, shape (n_y, m, T_x)
+    a : ndarray, shape (n_a, m, T_x)
+    y_pred : ndarray, shape (n_y, m, T_x)
     caches : tuple
         ``(per-step caches, x)``.
 

@@ -50,7 +50,7 @@ def softmax_func(yhat: Any) -> Array:
 
     Returns
     -------
-    array, shape of yhat
+    ndarray, shape of yhat
 
     Warns
     -----
@@ -75,8 +75,8 @@ def cell_rnn(a_prev: Any, x_curr: Any, weight_dict: Any) -> tuple[Array, Array, 
 
     Returns
     -------
-    a_curr : array, shape (n_a, m)
-    y_hat_curr : array, shape (n_y, m)
+    a_curr : ndarray, shape (n_a, m)
+    y_hat_curr : ndarray, shape (n_y, m)
         ``softmax_func(W_ya a_curr + b_y)``.
     cache : tuple
         ``(a_curr, a_prev, x_curr, weight_dict)``.
@@ -104,8 +104,8 @@ def forward_rnn(x: Any, a0: Any, weight_dict: Any) -> tuple[Array, Array, tuple[
 
     Returns
     -------
-    a_all : array, shape (n_a, m, T_x)
-    y_hat_all : array, shape (n_y, m, T_x)
+    a_all : ndarray, shape (n_a, m, T_x)
+    y_hat_all : ndarray, shape (n_y, m, T_x)
     caches : tuple
         ``(per-step caches, x)``.
 
@@ -120,11 +120,11 @@ def forward_rnn(x: Any, a0: Any, weight_dict: Any) -> tuple[Array, Array, tuple[
     return a_all, y_hat_all, (RNNSteps(weight_dict, steps.x, steps.h_prev, steps.h), x)
 
 
-def _tell_of_dW_aa(right: str) -> None:
+def _tell_of_the_gradient(right: str) -> None:
     tell("The notebook returns W_aa itself as its gradient", right)
 
 
-def backward_rnnCell(da_t_1: Any, cache: Any) -> dict[str, Array]:
+def backward_rnnCell(da_t_1: Any, cache: Any) -> dict[str, Array]:  # noqa: N802
     """Gradients of one step.
 
     The hidden state is computed anew from the cached input and previous state, as in the
@@ -152,7 +152,7 @@ def backward_rnnCell(da_t_1: Any, cache: Any) -> dict[str, Array]:
     a_cur = _state(x_t, a_prev, weight_dict)
     parameters = _renamed(weight_dict, CELL_KEYS)
     gradients = rnn.rnn_cell_backward(da_t_1, (a_cur, a_prev, x_t, parameters))
-    _tell_of_dW_aa("rnn_cell_backward")
+    _tell_of_the_gradient("rnn_cell_backward")
     return {
         "da_t_1": gradients["da_prev"],
         "dx_t": gradients["dxt"],
@@ -170,7 +170,8 @@ def backward_pass(da: Any, caches: Any) -> dict[str, Array]:
     da : array_like, shape (n_a, m, T_x)
         Gradient with respect to each hidden state; steps beyond those of x are not read.
     caches : tuple
-        The caches of `forward_rnn`, or ``(list of the caches of cell_rnn, x)``.
+        The caches of `forward_rnn`, or ``(list of the caches of cell_rnn, x)``. The states in a
+        list are not read, but computed anew as in `backward_rnnCell`.
 
     Returns
     -------
@@ -193,7 +194,7 @@ def backward_pass(da: Any, caches: Any) -> dict[str, Array]:
     parameters = _renamed(steps.parameters, CELL_KEYS)
     run = RNNSteps(parameters, steps.x, steps.h_prev, h)
     gradients = rnn.rnn_backward(da, (run, x))
-    _tell_of_dW_aa("rnn_backward")
+    _tell_of_the_gradient("rnn_backward")
     dtype = gradients["dWax"].dtype
     return {
         "dx": gradients["dx"],
