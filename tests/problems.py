@@ -81,5 +81,5 @@ def _problem(
     def draw(shape: tuple[int, ...], scale: float = 1.0) -> Array:
         return (scale * rng.standard_normal(shape)).astype(dtype)
 
-    parameters = {key: draw(shape, n_a**-0.5) for key, shape in shapes.items()}
+    parameters = {key: draw(shape, max(n_a, 1) ** -0.5) for key, shape in shapes.items()}
     return Problem(parameters, draw((n_x, m, T)), draw((n_a, m)), draw((n_a, m, T)))

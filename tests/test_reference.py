@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal, localcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastrnn import reference
 from tests import golden
+from tests.compare import TORCH_SIZES, assert_as_torch, part, torch_arrays
 from tests.gradcheck import check_gradients
 from tests.problems import lstm_problem, normal, rnn_problem
 
@@ -149,26 +149,11 @@ def test_a_wrong_gradient_is_seen(dtype: Any) -> None:
 
 # PyTorch, from the files of tests/data/make_torch.py
 
-DATA = Path(__file__).parent / "data"
-TORCH_SIZES = "3_5_10_4_2", "1_1_1_1_1", "2_17_3_5_4", "11_8_1_13_3"
-
-
-def assert_as_torch(got: dict[str, Array], expected: dict[str, Array]) -> None:
-    """To 1e-11 of the largest element: the sums are ordered otherwise, so small ones may cancel."""
-    assert expected
-    for key, array in expected.items():
-        scale = np.abs(array).max()
-        np.testing.assert_allclose(got[key], array, rtol=1e-11, atol=1e-11 * scale, err_msg=key)
-
-
-def part(arrays: dict[str, Array], kind: str) -> dict[str, Array]:
-    return {key[len(kind) :]: array for key, array in arrays.items() if key.startswith(kind)}
-
 
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("sizes", TORCH_SIZES)
 def test_sequence_as_pytorch(name: str, sizes: str) -> None:
-    cell, arrays = CELLS[name], dict(np.load(DATA / f"torch_{name}_{sizes}.npz"))
+    cell, arrays = CELLS[name], torch_arrays(f"{name}_{sizes}")
     a, y, *c, caches = cell.forward(arrays["x"], arrays["a0"], arrays)
     outputs = {"a": a, "y": y} | ({"c_last": c[0][:, :, -1]} if c else {})
     assert_as_torch(outputs, {key: arrays[key] for key in outputs})
@@ -182,7 +167,7 @@ def test_sequence_as_pytorch(name: str, sizes: str) -> None:
 
 
 def test_lstm_cell_as_pytorch() -> None:
-    arrays = dict(np.load(DATA / "torch_lstm_cell_2_17_3.npz"))
+    arrays = torch_arrays("lstm_cell_2_17_3")
     a_next, c_next, _, cache = reference.lstm_cell_forward(
         arrays["xt"], arrays["a_prev"], arrays["c_prev"], arrays
     )
