@@ -7,13 +7,14 @@ Arrays are time-major here: ``x (T, B, D)``, ``h (T, B, H)``.  A cell is a subcl
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+from numpy import ndarray
 
-from .checks import Array, checked, common_dtype, ready, sequence
+from .checks import Array, checked, common_dtype, is_ready, ready, sequence
 from .packing import aligned, backward_size, forward_size
 
 THREAD_WORK = 10_000_000  # multiplications below which a second thread does not pay
@@ -108,9 +109,12 @@ class Layer(ABC):
         self.dtype = common_dtype(found)
         self.D = sizes["n_x"]
         self.H = sizes["n_a"]
+        self._no_state = (None,) * len(self._state)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._local = threading.local()
+        self._step = self._kernels.step
+        self._inputs = (self.D,)
+        self._buffers = threading.local()
         (self._packed,) = aligned(
             self.dtype, (forward_size(self.D, self.H, self._gates, self.dtype),)
         )
@@ -209,10 +213,10 @@ class Layer(ABC):
         RuntimeError
             The workspace is in use by another thread.
         """
-        sizes = {"D": self.D, "H": self.H}
-        x = ready(checked("x", x, ("T", "B", "D"), sizes), self.dtype)
+        if not is_ready(x, self.dtype) or x.ndim != 3 or x.shape[2] != self.D:
+            x = ready(checked("x", x, ("T", "B", "D"), {"D": self.D}), self.dtype)
         T, B, _ = x.shape
-        states = self._check_states("state", state, sizes)
+        states = self._check_states("state", state, B)
         if workspace is None:
             ws = self._workspace(T, B, training=False)
         else:
@@ -221,10 +225,9 @@ class Layer(ABC):
             ws.x = None
             for slot, value in zip(ws.first, states, strict=True):
                 slot[...] = 0.0 if value is None else value
-            rows = self._parts(T * B * self._gates * self.H * (self.H + self.D), B)
-            self._run(
-                self._kernels.forward, [(x, self._packed, *ws.forward, *part) for part in rows]
-            )
+            work = T * B * self._gates * self.H * (self.H + self.D)
+            for_x = (x, self._packed, *ws.forward)
+            self._run(self._kernels.forward, [for_x + rows for rows in self._parts(work, B)])
             ws.x = x
             last = ws.last if workspace is not None else tuple(array.copy() for array in ws.last)
         return ws.out, last if len(last) > 1 else last[0]
@@ -257,10 +260,10 @@ class Layer(ABC):
         RuntimeError
             The workspace is in use by another thread.
         """
-        sizes = {"H": self.H}
-        dh = ready(checked("dh", dh, ("T", "B", "H"), sizes), self.dtype)
+        if not is_ready(dh, self.dtype) or dh.ndim != 3 or dh.shape[2] != self.H:
+            dh = ready(checked("dh", dh, ("T", "B", "H"), {"H": self.H}), self.dtype)
         T, B, H = dh.shape
-        dstates = self._check_states("dstate", dstate, sizes)
+        dstates = self._check_states("dstate", dstate, B)
         ws = self._check_workspace(workspace, "dh", T, B)
         with ws:
             x = ws.x
@@ -313,26 +316,34 @@ class Layer(ABC):
         TypeError, ValueError
             An argument does not fit; the message names it.
         """
+        # The usual case costs less than the step of a small layer only if spelled out.
+        dtype = self.dtype
         if not (
-            type(x_t) is np.ndarray
-            and x_t.dtype == self.dtype
-            and x_t.ndim == 2
-            and x_t.shape[1] == self.D
+            type(x_t) is ndarray
+            and x_t.dtype is dtype
             and x_t.flags.carray
+            and x_t.shape[1:] == self._inputs
         ):
-            x_t = ready(checked("x_t", x_t, ("B", "D"), {"D": self.D}), self.dtype)
-        B = x_t.shape[0]
-        states = self._split_state("state", state)
-        for name, array in states:
+            x_t = ready(checked("x_t", x_t, ("B", "D"), {"D": self.D}), dtype)
+        B = len(x_t)
+        shape = (B, self.H)
+        states = state if type(state) is tuple else (state,)
+        for array in states:
             if not (
-                type(array) is np.ndarray
-                and array.dtype == self.dtype
-                and array.shape == (B, self.H)
+                type(array) is ndarray
+                and array.dtype is dtype
                 and array.flags.carray
+                and array.shape == shape
             ):
-                self._refuse_state(name, array, B)
-        self._kernels.step(x_t, self._packed, self._step_buffer(B), *(a for _, a in states))
-        h: Array = states[0][1]
+                self._refuse_states(state, shape)
+        if len(states) != len(self._state):
+            self._refuse_states(state, shape)
+        try:
+            buffer = self._buffers.step[B]
+        except (AttributeError, KeyError):
+            buffer = self._step_buffer(B)
+        self._step(x_t, self._packed, buffer, *states)
+        h: Array = states[0]
         return h
 
     def zero_state(self, B: int) -> Any:
@@ -363,22 +374,30 @@ class Layer(ABC):
         arrays = sequence(argument, value, len(self._state), f"a tuple ({', '.join(self._state)})")
         return [(f"{argument}[{i}]", array) for i, array in enumerate(arrays)]
 
-    def _check_states(self, argument: str, value: Any, sizes: dict[str, int]) -> list[Array | None]:
+    def _check_states(self, argument: str, value: Any, B: int) -> Sequence[Array | None]:
+        """The arrays of a state, None for zeros."""
         if value is None:
-            return [None] * len(self._state)
+            return self._no_state
+        sizes = {"B": B, "H": self.H}
         return [
             None if array is None else checked(name, array, ("B", "H"), sizes)
             for name, array in self._split_state(argument, value)
         ]
 
-    def _refuse_state(self, argument: str, value: Any, B: int) -> None:
-        array = checked(argument, value, ("B", "H"), {"B": B, "H": self.H})
-        if type(value) is not np.ndarray:
-            raise TypeError(f"{argument} is {type(value).__name__}; wanted an ndarray to overwrite")
-        raise ValueError(
-            f"{argument} is {array.dtype}, C-contiguous {array.flags.c_contiguous}, writeable "
-            f"{array.flags.writeable}; wanted {self.dtype}, C-contiguous, writeable, to overwrite"
-        )
+    def _refuse_states(self, state: Any, shape: tuple[int, int]) -> NoReturn:
+        """Say what keeps `step` from overwriting this state."""
+        sizes = dict(zip(("B", "H"), shape, strict=True))
+        for name, value in self._split_state("state", state):
+            array = checked(name, value, ("B", "H"), sizes)
+            if type(value) is not ndarray:
+                raise TypeError(f"{name} is {type(value).__name__}; wanted an ndarray to overwrite")
+            if array.dtype is not self.dtype or not array.flags.carray:
+                raise ValueError(
+                    f"{name} is {array.dtype}, C-contiguous {array.flags.c_contiguous}, writeable "
+                    f"{array.flags.writeable}; wanted {self.dtype}, C-contiguous, writeable, "
+                    "to overwrite"
+                )
+        raise TypeError(f"state is {type(state).__name__}; wanted {' and '.join(self._state)}")
 
     def _check_workspace(self, workspace: Any, argument: str, T: int, B: int) -> Workspace:
         if not isinstance(workspace, Workspace):
@@ -397,16 +416,14 @@ class Layer(ABC):
     # --- buffers and threads --------------------------------------------------------
 
     def _step_buffer(self, B: int) -> Array:
-        """Room for one step's gates, each thread its own."""
-        buffer: Array | None = getattr(self._local, "buffer", None)
-        if buffer is None or buffer.shape[0] != B:
-            (buffer,) = aligned(self.dtype, (B, self._gates, self.H))
-            self._local.buffer = buffer
+        """Room for the gates of one step, each thread its own."""
+        (buffer,) = aligned(self.dtype, (B, self._gates, self.H))
+        self._buffers.step = {B: buffer}
         return buffer
 
     def _parts(self, work: int, length: int) -> list[tuple[int, int]]:
         """Ranges of `length` for as many threads as pay for `work` multiplications."""
-        parts = min(self.threads, length, 1 + work // THREAD_WORK)
+        parts = 1 if self.threads == 1 else min(self.threads, length, 1 + work // THREAD_WORK)
         if parts <= 1:
             return [(0, length)]
         bounds = [length * part // parts for part in range(parts + 1)]
