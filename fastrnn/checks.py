@@ -104,21 +104,17 @@ def check_steps(argument: str, array: Array, steps: int) -> None:
 def common_dtype(arrays: Iterable[Array]) -> np.dtype[Any]:
     """The type a function of these arrays computes in: float32 if they promote to it."""
     dtypes = {array.dtype for array in arrays}
-    if len(dtypes) == 1 and (FLOAT32 in dtypes or FLOAT64 in dtypes):
-        return dtypes.pop()
+    for dtype in FLOAT32, FLOAT64:
+        if dtypes == {dtype}:
+            return dtype  # itself: arrays may bear equals of it
     return FLOAT32 if np.result_type(*dtypes) == FLOAT32 else FLOAT64
 
 
-def is_ready(value: Any, dtype: np.dtype[Any]) -> bool:
-    """Whether kernels take this as it is: this type, C-contiguous, aligned, writeable."""
-    return type(value) is np.ndarray and value.dtype == dtype and value.flags.carray
-
-
 def ready(array: Array, dtype: np.dtype[Any]) -> Array:
-    """The array as kernels take it, copied if it must be.
+    """The array as kernels take it: this type, C-contiguous, aligned, writeable.
 
     Numba compiles anew for read-only arrays; one that is read-only is copied instead.
     """
-    if is_ready(array, dtype):
+    if array.dtype == dtype and array.flags.carray:
         return array
     return np.array(array, dtype=dtype, order="C", subok=False)
