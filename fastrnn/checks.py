@@ -110,11 +110,16 @@ def common_dtype(arrays: Iterable[Array]) -> np.dtype[Any]:
     return FLOAT32 if np.result_type(*dtypes) == FLOAT32 else FLOAT64
 
 
+def is_ready(value: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether kernels take this as it is: this type, C-contiguous, aligned, writeable."""
+    return type(value) is np.ndarray and value.dtype == dtype and value.flags.carray
+
+
 def ready(array: Array, dtype: np.dtype[Any]) -> Array:
-    """The array as kernels take it: this type, C-contiguous, aligned, writeable.
+    """The array as kernels take it, copied if it must be.
 
     Numba compiles anew for read-only arrays; one that is read-only is copied instead.
     """
-    if array.dtype == dtype and array.flags.carray:
+    if is_ready(array, dtype):
         return array
     return np.array(array, dtype=dtype, order="C", subok=False)
