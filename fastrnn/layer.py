@@ -30,6 +30,20 @@ class Kernels(NamedTuple):
     weight_gradients: Callable[..., None]
 
 
+class _Unshared:
+    """A lock that refuses instead of waiting."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("workspace is in use by another call")
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+
 class Workspace:
     """Preallocated time-major buffers of a layer, for T steps of B examples.
 
@@ -64,19 +78,13 @@ class Workspace:
         self.training = training
         self.nbytes = sum(array.nbytes for array in memory)
         self.out = self.h[1:]
+        self.state = layer._join_state(self.last)
         self.x: Array | None = None  # the last forward's, until backward has used it up
         self._layer = weakref.ref(layer)
-        self._lock = threading.Lock()
+        self.lock = _Unshared()
 
     def belongs_to(self, layer: "Layer") -> bool:
         return self._layer() is layer
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError("workspace is in use by another call")
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
 
 
 class Layer(ABC):
@@ -109,7 +117,6 @@ class Layer(ABC):
         self.dtype = common_dtype(found)
         self.D = sizes["n_x"]
         self.H = sizes["n_a"]
-        self._no_state = (None,) * len(self._state)
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._step = self._kernels.step
@@ -154,9 +161,9 @@ class Layer(ABC):
             A weight does not fit this layer; the message names it.
         """
         sizes = {"1": 1, "n_a": self.H, "n_x": self.D, "n_a + n_x": self.H + self.D}
-        found = self._weights(parameters, sizes)
+        found = [ready(w, self.dtype) for w in self._weights(parameters, sizes)]
         with self._lock:
-            self._pack([ready(w, self.dtype) for w in found])
+            self._pack(found)
 
     def workspace(self, T: int, B: int, training: bool | None = None) -> Workspace:
         """Preallocate the buffers for calls with T steps of B examples.
@@ -216,21 +223,26 @@ class Layer(ABC):
         if not is_ready(x, self.dtype) or x.ndim != 3 or x.shape[2] != self.D:
             x = ready(checked("x", x, ("T", "B", "D"), {"D": self.D}), self.dtype)
         T, B, _ = x.shape
-        states = self._check_states("state", state, B)
+        states = None if state is None else self._check_states("state", state, B)
         if workspace is None:
             ws = self._workspace(T, B, training=False)
         else:
             ws = self._check_workspace(workspace, "x", T, B)
-        with ws:
+        with ws.lock:
             ws.x = None
-            for slot, value in zip(ws.first, states, strict=True):
-                slot[...] = 0.0 if value is None else value
-            work = T * B * self._gates * self.H * (self.H + self.D)
-            for_x = (x, self._packed, *ws.forward)
-            self._run(self._kernels.forward, [for_x + rows for rows in self._parts(work, B)])
+            if states is not None:
+                for slot, value in zip(ws.first, states, strict=True):
+                    slot[...] = 0.0 if value is None else value
+            call = (x, self._packed, *ws.forward, states is None)
+            if self.threads == 1:
+                self._kernels.forward(*call, 0, B)
+            else:
+                work = T * B * self._gates * self.H * (self.H + self.D)
+                self._run(self._kernels.forward, [call + rows for rows in self._parts(work, B)])
             ws.x = x
-            last = ws.last if workspace is not None else tuple(array.copy() for array in ws.last)
-        return ws.out, last if len(last) > 1 else last[0]
+        if workspace is None:
+            return ws.out, self._join_state([array.copy() for array in ws.last])
+        return ws.out, ws.state
 
     def backward(
         self, dh: Any, dstate: Any = None, workspace: Workspace | None = None
@@ -265,7 +277,7 @@ class Layer(ABC):
         T, B, H = dh.shape
         dstates = self._check_states("dstate", dstate, B)
         ws = self._check_workspace(workspace, "dh", T, B)
-        with ws:
+        with ws.lock:
             x = ws.x
             if x is None or not ws.training:
                 raise ValueError(
@@ -363,7 +375,7 @@ class Layer(ABC):
         arrays = aligned(self.dtype, *[(B, self.H)] * len(self._state))
         for array in arrays:
             array[...] = 0.0
-        return tuple(arrays) if len(arrays) > 1 else arrays[0]
+        return self._join_state(arrays)
 
     # --- arguments ------------------------------------------------------------------
 
@@ -374,10 +386,13 @@ class Layer(ABC):
         arrays = sequence(argument, value, len(self._state), f"a tuple ({', '.join(self._state)})")
         return [(f"{argument}[{i}]", array) for i, array in enumerate(arrays)]
 
+    def _join_state(self, arrays: Sequence[Array]) -> Any:
+        return tuple(arrays) if len(arrays) > 1 else arrays[0]
+
     def _check_states(self, argument: str, value: Any, B: int) -> Sequence[Array | None]:
         """The arrays of a state, None for zeros."""
         if value is None:
-            return self._no_state
+            return [None] * len(self._state)
         sizes = {"B": B, "H": self.H}
         return [
             None if array is None else checked(name, array, ("B", "H"), sizes)

@@ -263,16 +263,21 @@ def lstm_pack_backward(w_f, w_i, w_c, w_o, weights):
 
 
 @kernel
-def lstm_forward(x, weights, gates, c, h, steps, b0, b1):
+def lstm_forward(x, weights, gates, c, h, steps, fresh, b0, b1):
     """``h`` and ``c (T + 1, B, H)``, slot 0 read, from ``x (T, B, D)``; rows `b0` to `b1`.
 
     gates : (T, B, 4, H), written with the activated gates; where only the result counts,
         (steps, B, 4, H) is enough, and (1, B, H) for `c`, which is then updated in place.
+    fresh : whether the first state is zero, whatever slot 0 holds.
     """
     T, B, D = x.shape
+    H = h.shape[2]
+    if fresh:
+        zero_row((b1 - b0) * H, pointer(h) + b0 * H)
+        zero_row((b1 - b0) * H, pointer(c) + b0 * H)
     forward_steps(
         pointer(x), pointer(weights), pointer(gates), gates.shape[0], pointer(c), c.shape[0],
-        pointer(h), T, B, D, h.shape[2], steps, b0, b1,
+        pointer(h), T, B, D, H, steps, b0, b1,
     )  # fmt: skip
 
 

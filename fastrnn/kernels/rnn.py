@@ -139,11 +139,17 @@ def rnn_pack_backward(w_ax, w_aa, weights):
 
 
 @kernel
-def rnn_forward(x, weights, h, steps, b0, b1):
-    """``h (T + 1, B, H)``, slot 0 read, from ``x (T, B, D)``; rows `b0` to `b1`."""
+def rnn_forward(x, weights, h, steps, fresh, b0, b1):
+    """``h (T + 1, B, H)``, slot 0 read, from ``x (T, B, D)``; rows `b0` to `b1`.
+
+    fresh : whether the first state is zero, whatever slot 0 holds.
+    """
     T, B, D = x.shape
     H = h.shape[2]
-    forward_steps(pointer(x), pointer(weights), pointer(h), T, B, D, H, steps, b0, b1)
+    h = pointer(h)
+    if fresh:
+        zero_row((b1 - b0) * H, h + b0 * H)
+    forward_steps(pointer(x), pointer(weights), h, T, B, D, H, steps, b0, b1)
 
 
 @kernel
