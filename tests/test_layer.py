@@ -79,7 +79,6 @@ def exact_results(run: Run) -> dict[str, Array]:
     cell, wide = run.cell, np.longdouble
     parameters, x, _, _ = in_type(run.problem, wide)
     states = [array.T.astype(wide) for array in split(run.state)]
-    forward = cell.function(reference, "cell_forward")
     steps, h = [], []
     for t in range(x.shape[2]):
         *states, _, cache = cell.function(reference, "cell_forward")(
@@ -596,7 +595,7 @@ def test_a_workspace_holds_one_forward_pass(cell: Cell) -> None:
 def test_a_workspace_serves_one_call_at_a_time(cell: Cell) -> None:
     run = Run(cell, (3, 5, 2, 4, 1), np.float64)
     ws = run.layer.workspace(4, 2)
-    with ws:
+    with ws.lock:
         for call in (
             lambda: run.layer.forward(run.x, None, ws),
             lambda: run.layer.backward(run.dh, None, ws),

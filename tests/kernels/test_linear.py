@@ -1,0 +1,298 @@
+"""Every product function against NumPy, in all small shapes, between guard bands.
+
+The operands are small integers, so that every sum is exact and the results must be equal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+from numpy.typing import NDArray
+
+from fastrnn.kernels import linear
+from fastrnn.kernels.simd import VECTOR_BITS, WIDTH, pointer
+from tests.kernels.guards import assert_untouched, guarded, guarded_copy, rows_in
+
+Array = NDArray[Any]
+
+ROWS = range(1, 15)
+COLUMNS = range(71)
+DEPTHS = range(41)
+
+each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
+
+
+def integers(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
+
+
+def prefix_products(x: Array, w: Array) -> Array:
+    """``[depth] -> x[:, :depth] @ w[:depth]``."""
+    terms = x.T[:, :, None] * w[:, None, :]
+    return np.concatenate((np.zeros_like(terms[:1]), np.cumsum(terms, axis=0)))
+
+
+def lanes(dtype: Any) -> int:
+    return VECTOR_BITS // 8 // np.dtype(dtype).itemsize
+
+
+def pack(w: Array) -> Array:
+    """``w[k][column]`` as `multiply` takes it; see `fastrnn.packing`."""
+    depth, columns = w.shape
+    vector = lanes(w.dtype)
+    wide = columns - columns % (WIDTH * vector)
+    rest = np.zeros((depth, -(-(columns - wide) // vector) * vector), w.dtype)
+    rest[:, : columns - wide] = w[:, wide:]
+    panels = [
+        part.reshape(depth, part.shape[1] // width, width).transpose(1, 0, 2).ravel()
+        for part, width in ((w[:, :wide], WIDTH * vector), (rest, vector))
+    ]
+    return np.concatenate(panels)
+
+
+# --- wrappers: the kernels' functions, on flat arrays -----------------------------------
+
+
+@njit(error_model="numpy")
+def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth):
+    linear.multiply(
+        rows, columns, pointer(out), out_row, pointer(start), start_row, kept,
+        pointer(x), x_row, x_step, pointer(w), depth,
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
+    linear.accumulate(
+        rows, columns, pointer(out), out_row, pointer(x_t), x_row, pointer(y), y_row,
+        depth, kept, pointer(packed),
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def panel_space(array, depth):
+    return linear.accumulate_panel_space(pointer(array), depth)
+
+
+@njit(error_model="numpy")
+def pack_rows(columns, y, y_row, k, depth, packed, packed_depth):
+    linear.pack_rows(columns, pointer(y), y_row, k, depth, pointer(packed), packed_depth)
+
+
+@njit(error_model="numpy")
+def pack_columns(columns, y, y_row, depth, packed):
+    linear.pack_columns(columns, pointer(y), y_row, depth, pointer(packed))
+
+
+@njit(error_model="numpy")
+def transpose(source, source_row, out, out_row, rows, columns, stored):
+    linear.transpose(pointer(source), source_row, pointer(out), out_row, rows, columns, stored)
+
+
+@njit(error_model="numpy")
+def reverse_axes(source, out, i, j, k):
+    linear.reverse_axes(pointer(source), pointer(out), i, j, k)
+
+
+@njit(error_model="numpy")
+def row_functions(columns, total, x, x_row, rows, added, copied, zeroed):
+    linear.sum_rows(columns, pointer(total), pointer(x), x_row, rows)
+    linear.add_row(columns, pointer(added), pointer(x))
+    linear.copy_row(columns, pointer(copied), pointer(x))
+    linear.zero_row(columns, pointer(zeroed))
+
+
+# --- products ---------------------------------------------------------------------------
+
+
+@each_type
+def test_multiply(dtype: Any) -> None:
+    x, w = integers((ROWS[-1], DEPTHS[-1]), dtype), integers((DEPTHS[-1], COLUMNS[-1]), dtype, 1)
+    products = prefix_products(x, w)
+    old = integers((ROWS[-1], COLUMNS[-1]), dtype, 2)
+    for columns in COLUMNS:
+        out_row = columns + 3
+        outs = {rows: guarded(rows * out_row - 3, dtype) for rows in ROWS}
+        for depth in DEPTHS:
+            packed = guarded_copy(pack(w[:depth, :columns]))
+            for rows in ROWS:
+                kind = (columns + depth + rows) % 3
+                out, shape = outs[rows], (rows, columns)
+                result = rows_in(out, shape, out_row)
+                # x by rows, or transposed as weight gradients take it.
+                if rows % 2:
+                    operand, x_row, x_step = guarded_copy(x[:rows, :depth]), depth, 1
+                else:
+                    operand, x_row, x_step = guarded_copy(x[:rows, :depth].T), 1, rows
+                expected = products[depth, :rows, :columns]
+                if kind == 0:  # from a bias
+                    start, start_row, kept = guarded_copy(old[0, :columns]), 0, columns
+                    expected = expected + old[0, :columns]
+                elif kind == 1:  # from the output itself
+                    result[...] = old[:rows, :columns]
+                    start, start_row, kept = out, out_row, columns
+                    expected = expected + old[:rows, :columns]
+                else:  # from nothing
+                    start, start_row, kept = guarded(0, dtype), out_row, 0
+                multiply(
+                    rows, columns, out, out_row, start, start_row, kept,
+                    operand, x_row, x_step, packed, depth,
+                )  # fmt: skip
+                assert np.array_equal(result, expected), (rows, columns, depth)
+                result[...] = np.nan
+        for rows in ROWS:
+            assert_untouched(outs[rows], (rows, columns), out_row)
+
+
+@each_type
+def test_accumulate(dtype: Any) -> None:
+    x, y = integers((DEPTHS[-1], ROWS[-1]), dtype), integers((DEPTHS[-1], COLUMNS[-1]), dtype, 1)
+    products = prefix_products(x.T, y)
+    old = integers((ROWS[-1], COLUMNS[-1]), dtype, 2)
+    for columns in COLUMNS:
+        out_row, y_row = columns + 5, columns + 2
+        outs = {rows: guarded(rows * out_row - 5, dtype) for rows in ROWS}
+        for depth in DEPTHS[:: 1 if columns in (1, 33, 70) else 5]:
+            source = guarded(max(depth * y_row - 2, 0), dtype)
+            rows_in(source, (depth, columns), y_row)[...] = y[:depth, :columns]
+            packed = guarded(panel_space(source, depth), dtype)
+            for rows in ROWS:
+                kept = columns if (columns + depth + rows) % 2 else 0
+                out = outs[rows]
+                result = rows_in(out, (rows, columns), out_row)
+                expected = products[depth, :rows, :columns]
+                if kept:
+                    result[...] = old[:rows, :columns]
+                    expected = expected + old[:rows, :columns]
+                x_t = guarded_copy(x[:depth, :rows].T)
+                accumulate(
+                    rows, columns, out, out_row, x_t, depth, source, y_row, depth, kept, packed
+                )
+                assert np.array_equal(result, expected), (rows, columns, depth)
+                result[...] = np.nan
+            assert_untouched(packed)
+        for rows in ROWS:
+            assert_untouched(outs[rows], (rows, columns), out_row)
+
+
+@each_type
+def test_a_sum_may_be_interrupted(dtype: Any) -> None:
+    """The first terms, then the rest on top of them: the same bits as in one go."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in ((13, 40), (40, 37)))
+    whole = np.zeros((13, 37), dtype)
+    flat = whole.reshape(-1)
+    multiply(13, 37, flat, 37, flat, 37, 0, x.reshape(-1), 40, 1, pack(w), 40)
+    np.testing.assert_allclose(whole, x @ w, rtol=1e-5, atol=1e-4)
+    for cut in (0, 1, 17, 39, 40):
+        out = np.full((13, 37), np.nan, dtype)
+        flat = out.reshape(-1)
+        rest = np.ascontiguousarray(x[:, cut:]).reshape(-1)
+        multiply(13, 37, flat, 37, flat, 37, 0, x.reshape(-1), 40, 1, pack(w[:cut]), cut)
+        multiply(13, 37, flat, 37, flat, 37, 37, rest, 40 - cut, 1, pack(w[cut:]), 40 - cut)
+        assert np.array_equal(out, whole)
+
+
+@each_type
+def test_a_row_does_not_depend_on_the_tile_it_falls_in(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in ((14, 40), (40, 70)))
+    alone = np.zeros((14, 70), dtype)
+    for r in range(14):
+        multiply(1, 70, alone[r], 70, alone[r], 70, 0, x[r], 40, 1, pack(w), 40)
+    for rows in ROWS:
+        out = np.zeros((rows, 70), dtype)
+        multiply(rows, 70, out.reshape(-1), 70, alone[0], 0, 0, x.reshape(-1), 40, 1, pack(w), 40)
+        assert np.array_equal(out, alone[:rows])
+
+
+# --- packing, transposing, sums ---------------------------------------------------------
+
+
+@each_type
+def test_pack_rows_and_columns(dtype: Any) -> None:
+    w = integers((DEPTHS[-1], COLUMNS[-1]), dtype)
+    for columns in COLUMNS:
+        for depth in DEPTHS[:: 1 if columns in (1, 33, 70) else 7]:
+            part = w[:depth, :columns]
+            expected = pack(part)
+
+            y_row = columns + 2
+            source = guarded(max(depth * y_row - 2, 0), dtype)
+            rows_in(source, (depth, columns), y_row)[...] = part
+            packed = guarded(expected.size, dtype)
+            first = depth // 3  # in two pieces, as the gates are packed
+            rest = source[first * y_row :]
+            pack_rows(columns, source, y_row, 0, first, packed, depth)
+            pack_rows(columns, rest, y_row, first, depth - first, packed, depth)
+            assert np.array_equal(packed, expected)
+            assert_untouched(packed)
+
+            y_row = depth + 3
+            source = guarded(max(columns * y_row - 3, 0), dtype)
+            rows_in(source, (columns, depth), y_row)[...] = part.T
+            packed = guarded(expected.size, dtype)
+            pack_columns(columns, source, y_row, depth, packed)
+            assert np.array_equal(packed, expected)
+            assert_untouched(packed)
+
+
+@each_type
+def test_transpose(dtype: Any) -> None:
+    vector = lanes(dtype)
+    for rows in (0, 1, 2, 7, 8, 15, 16, 17, 33, 40):
+        for columns in (0, 1, 3, 4, 16, 31, 32, 35):
+            for stored in {rows, -(-rows // vector) * vector}:
+                matrix = integers((rows, columns), dtype)
+                source_row, out_row = columns + 2, stored + 3
+                source = guarded(max(rows * source_row - 2, 0), dtype)
+                rows_in(source, (rows, columns), source_row)[...] = matrix
+                out = guarded(max(columns * out_row - 3, 0), dtype)
+                transpose(source, source_row, out, out_row, rows, columns, stored)
+                result = rows_in(out, (columns, stored), out_row)
+                assert np.array_equal(result[:, :rows], matrix.T)
+                assert not result[:, rows:].any()
+                assert_untouched(out, (columns, stored), out_row)
+
+
+@each_type
+def test_reverse_axes(dtype: Any) -> None:
+    for shape in np.ndindex(4, 4, 4):
+        shape = tuple((0, 1, 5, 33)[n] for n in shape)
+        array = integers(shape, dtype)
+        out = guarded(array.size, dtype)
+        reverse_axes(guarded_copy(array), out, *shape)
+        assert np.array_equal(out.reshape(shape[::-1]), array.T)
+        assert_untouched(out)
+
+
+@each_type
+def test_row_functions(dtype: Any) -> None:
+    for columns in COLUMNS:
+        for rows in range(1, 4):
+            x_row = columns + 2
+            matrix = integers((rows, columns), dtype)
+            source = guarded(max(rows * x_row - 2, 0), dtype)
+            rows_in(source, (rows, columns), x_row)[...] = matrix
+            old = integers((columns,), dtype, 1)
+            outs = total, added, copied, zeroed = (
+                guarded(columns, dtype), guarded_copy(old),
+                guarded(columns, dtype), guarded(columns, dtype),
+            )  # fmt: skip
+            row_functions(columns, total, source, x_row, rows, added, copied, zeroed)
+            assert np.array_equal(total, matrix.sum(axis=0))
+            assert np.array_equal(added, old + matrix[0])
+            assert np.array_equal(copied, matrix[0])
+            assert np.array_equal(zeroed, np.zeros(columns))
+            for out in outs:
+                assert_untouched(out)
+
+
+@each_type
+def test_the_sum_of_no_rows_is_zero(dtype: Any) -> None:
+    total, source, spare = guarded(19, dtype), guarded(19, dtype), guarded(19, dtype)
+    row_functions(19, total, source, 19, 0, spare, spare, spare)
+    assert np.array_equal(total, np.zeros(19))

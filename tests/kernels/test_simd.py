@@ -1,0 +1,335 @@
+"""Vectors and tiles lane by lane: tails of every length, numbers as operands, the CPU's shapes."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+from numpy.typing import NDArray
+
+from fastrnn.kernels import simd
+from fastrnn.kernels.simd import (
+    HAS_FMA,
+    ROWS,
+    VECTOR_BITS,
+    WIDTH,
+    absolute,
+    add_exponent,
+    broadcast,
+    by_dtype,
+    copysign,
+    first_lanes,
+    fma,
+    fold_max,
+    fold_sum,
+    load,
+    load_full,
+    padded,
+    peek,
+    pointer,
+    poke,
+    polynomial,
+    rank1,
+    select_less,
+    store,
+    store_full,
+    tile_columns,
+    tile_like,
+    tile_load,
+    tile_store,
+    tile_zero,
+    transpose_block,
+    transpose_part,
+)
+from tests.kernels.guards import assert_untouched, guarded, guarded_copy, rows_in
+from tests.problems import normal
+
+Array = NDArray[Any]
+
+each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
+
+
+def lanes(dtype: Any) -> int:
+    return VECTOR_BITS // 8 // np.dtype(dtype).itemsize
+
+
+# --- memory -----------------------------------------------------------------------------
+
+
+@njit(error_model="numpy")
+def copy_part(source, at, count, out):
+    store_full(pointer(out), load(pointer(source) + at, count))
+
+
+@njit(error_model="numpy")
+def store_part(source, count, out, at):
+    store(pointer(out) + at, load_full(pointer(source)), count)
+
+
+@each_type
+def test_load_reads_the_first_lanes_and_zeros(dtype: Any) -> None:
+    n = lanes(dtype)
+    numbers = normal((3 * n,), dtype)
+    for count in range(-2, n + 1):
+        source = guarded_copy(numbers[: n + max(count, 0)])
+        out = guarded(n, dtype)
+        copy_part(source, n, count, out)  # up to the band, no further
+        expected = np.zeros(n, dtype)
+        expected[: max(count, 0)] = source[n:]
+        assert np.array_equal(out, expected)
+        assert_untouched(out)
+    for more in (n + 1, 1000):
+        out = guarded(n, dtype)
+        copy_part(guarded_copy(numbers), 1, more, out)
+        assert np.array_equal(out, numbers[1 : 1 + n])
+
+
+@each_type
+def test_store_writes_the_first_lanes(dtype: Any) -> None:
+    n = lanes(dtype)
+    numbers = normal((n,), dtype)
+    for count in (*range(-2, n + 3), 1000):
+        kept = min(max(count, 0), n)
+        out = guarded(1 + kept, dtype)
+        store_part(guarded_copy(numbers), count, out, 1)
+        assert np.isnan(out[0])
+        assert np.array_equal(out[1:], numbers[:kept])
+        assert_untouched(out)
+
+
+# --- arithmetic -------------------------------------------------------------------------
+
+tail = polynomial(float32=(1.5, -0.5, 0.25, 0.125), float64=(1.5, -0.5, 0.1, 0.3, -0.2))
+
+
+@njit(error_model="numpy")
+def operations(a, b, c, out, row):
+    """Row after row of `out`, in the order of `expected_operations`."""
+    p = pointer(out)
+    x, y, z = load_full(pointer(a)), load_full(pointer(b)), load_full(pointer(c))
+    store_full(p, x + y)
+    store_full(p + row, x - y)
+    store_full(p + 2 * row, x * y)
+    store_full(p + 3 * row, x / y)
+    store_full(p + 4 * row, -x)
+    store_full(p + 5 * row, 0.1 + x)
+    store_full(p + 6 * row, x - 0.1)
+    store_full(p + 7 * row, 0.1 * x)
+    store_full(p + 8 * row, 0.1 / x)
+    store_full(p + 9 * row, absolute(x))
+    store_full(p + 10 * row, copysign(x, y))
+    store_full(p + 11 * row, select_less(x, y, x, z))
+    store_full(p + 12 * row, select_less(0.1, x, z, 0.3))
+    store_full(p + 13 * row, by_dtype(x, 0.1, 0.2))
+    store_full(p + 14 * row, broadcast(pointer(a) + 1))
+    store_full(p + 15 * row, first_lanes(x, y, 1))
+    store_full(p + 16 * row, fold_max(x))
+    store_full(p + 17 * row, first_lanes(x, y, 0))
+    store_full(p + 18 * row, fma(x, y, z))
+    store_full(p + 19 * row, fma(x, 0.1, z))
+    store_full(p + 20 * row, tail(x))
+    store_full(p + 21 * row, fold_sum(x))
+    poke(p + 22 * row, peek(pointer(a)))
+
+
+def expected_operations(x: Array, y: Array, z: Array) -> list[Array]:
+    """All but the last ones, which may round otherwise."""
+    dtype, single = x.dtype.type, x.dtype == np.float32
+    tenth = dtype(0.1)
+    return [
+        x + y, x - y, x * y, x / y, -x, tenth + x, x - tenth, tenth * x, tenth / x,
+        np.abs(x), np.copysign(x, y), np.where(x < y, x, z), np.where(tenth < x, z, dtype(0.3)),
+        np.full_like(x, 0.1 if single else 0.2), np.full_like(x, x[1]),
+        np.concatenate((x[:1], y[1:])), np.full_like(x, x.max()), y,
+    ]  # fmt: skip
+
+
+@each_type
+def test_operations(dtype: Any) -> None:
+    n = lanes(dtype)
+    x, y, z = normal((3, n), dtype)
+    out = np.full((23, n), np.nan, dtype)
+    operations(x, y, z, out, n)
+    expected = expected_operations(x, y, z)
+    for row, array in enumerate(expected):
+        np.testing.assert_array_equal(out[row], array, err_msg=str(row))
+
+    eps = np.finfo(dtype).eps
+    wide = [array.astype(np.longdouble) for array in (x, y, z)]
+    coefficients = (1.5, -0.5, 0.25, 0.125) if dtype == np.float32 else (1.5, -0.5, 0.1, 0.3, -0.2)
+    rest = [
+        wide[0] * wide[1] + wide[2],
+        wide[0] * dtype(0.1) + wide[2],
+        np.polynomial.polynomial.polyval(wide[0], coefficients),
+        np.full(n, wide[0].sum()),
+    ]
+    for row, array in enumerate(rest, len(expected)):
+        scale = 1 + np.abs(wide[0]).max() ** 4
+        np.testing.assert_allclose(out[row], array, rtol=0, atol=8 * eps * scale, err_msg=str(row))
+    assert (out[21] == out[21, 0]).all()
+    assert out[22, 0] == x[0]
+
+
+@each_type
+def test_special_operands(dtype: Any) -> None:
+    n = lanes(dtype)
+    special = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0, -1.0, 1e-40], dtype)
+    x, y = np.resize(special, n), np.resize(special[::-1], n)
+    for shift in range(len(special)):
+        z = np.resize(np.roll(special, shift), n)
+        out = np.full((23, n), np.nan, dtype)
+        operations(x, z, y, out, n)
+        with np.errstate(all="ignore"):
+            expected = expected_operations(x, z, y)
+        for row, array in enumerate(expected):
+            if row != 16:  # the largest of numbers with NaN among them
+                np.testing.assert_array_equal(out[row], array, err_msg=str(row))
+                number = ~np.isnan(array)
+                assert np.array_equal(np.signbit(out[row])[number], np.signbit(array)[number])
+
+
+@each_type
+def test_fma_rounds_once_where_the_cpu_can(dtype: Any) -> None:
+    n, eps = lanes(dtype), Fraction(float(np.finfo(dtype).eps))
+    x = np.full(n, float(1 + eps), dtype)
+    out = np.full((23, n), np.nan, dtype)
+    operations(x, x, -np.ones(n, dtype), out, n)
+    once, twice = 2 * eps + eps * eps, 2 * eps
+    assert (out[18] == float(once if HAS_FMA else twice)).all()
+
+
+@njit(error_model="numpy")
+def scale(v, t, out):
+    store_full(pointer(out), add_exponent(load_full(pointer(v)), load_full(pointer(t))))
+
+
+@each_type
+def test_add_exponent(dtype: Any) -> None:
+    n = lanes(dtype)
+    magic = 12582912.0 if dtype == np.float32 else 6755399441055744.0
+    powers = np.resize([-3, 0, 1, 7, -60, 60], n)
+    v, out = normal((n,), dtype), np.zeros(n, dtype)
+    scale(v, (magic + powers).astype(dtype), out)
+    assert np.array_equal(out, np.ldexp(v, powers))
+
+
+@njit(error_model="numpy")
+def round_up(array, columns):
+    return padded(pointer(array), columns), simd.lanes(pointer(array))
+
+
+@each_type
+def test_padded(dtype: Any) -> None:
+    n = lanes(dtype)
+    for columns in range(3 * n):
+        assert round_up(np.zeros(1, dtype), columns) == (-(-columns // n) * n, n)
+
+
+# --- tiles ------------------------------------------------------------------------------
+
+
+@njit(error_model="numpy")
+def tile_products(source, out, out_row, w, x, x_row, depth, count):
+    """``source + x @ w``, three rows of a full panel."""
+    column = simd.lanes(pointer(out))
+    tile = tile_like(tile_zero(pointer(out), WIDTH, 1), 3)
+    tile = tile_load(tile, pointer(source), column, out_row, count)
+    for k in range(depth):
+        tile = rank1(tile, pointer(w) + k * tile_columns(tile), pointer(x) + k, x_row)
+    tile_store(tile, pointer(out), column, out_row, count)
+
+
+@each_type
+def test_tiles(dtype: Any) -> None:
+    n = lanes(dtype)
+    across, depth = WIDTH * n, 5
+    row = across + 3
+    rng = np.random.default_rng(0)
+    x, w, old = (
+        rng.integers(-4, 5, shape).astype(dtype)
+        for shape in ((3, depth), (depth, across), (3, across))
+    )
+    for count in (1, n - 1, n):
+        used = np.arange(across) % n < count
+        size = 2 * row + (WIDTH - 1) * n + count
+        source, out = guarded(size, dtype), guarded(size, dtype)
+        rows_in(source, (3, across - n + count), row)[...] = old[:, : across - n + count]
+        tile_products(source, out, row, guarded_copy(w), guarded_copy(x), depth, depth, count)
+        whole = np.full(3 * row, np.nan, dtype)
+        whole[:size] = out
+        result = whole.reshape(3, row)
+        assert np.array_equal(result[:, :across][:, used], (old + x @ w)[:, used])
+        assert np.isnan(result[:, :across][:, ~used]).all()
+        assert np.isnan(result[:, across:]).all()
+        assert_untouched(out)
+
+
+@njit(error_model="numpy")
+def block(source, source_row, out, out_row):
+    transpose_block(pointer(source), source_row, pointer(out), out_row)
+
+
+@njit(error_model="numpy")
+def block_part(source, source_row, rows, columns, out, out_row, stored):
+    transpose_part(pointer(source), source_row, rows, columns, pointer(out), out_row, stored)
+
+
+@each_type
+def test_transposed_blocks(dtype: Any) -> None:
+    n = lanes(dtype)
+    matrix = normal((n, n), dtype)
+    for rows in range(n + 1):
+        for columns in range(n + 1):
+            for stored in {rows, n}:
+                source = guarded(max(rows * (n + 2) - 2 - (n - columns), 0), dtype)
+                out = guarded(max(columns * (n + 3) - 3 - (n - stored), 0), dtype)
+                rows_in(source, (rows, columns), n + 2)[...] = matrix[:rows, :columns]
+                block_part(source, n + 2, rows, columns, out, n + 3, stored)
+                result = rows_in(out, (columns, stored), n + 3)
+                assert np.array_equal(result[:, :rows], matrix[:rows, :columns].T)
+                assert not result[:, rows:].any()
+                assert_untouched(out, (columns, stored), n + 3)
+    out = guarded(n * (n + 3) - 3, dtype)
+    block(guarded_copy(matrix), n, out, n + 3)
+    assert np.array_equal(rows_in(out, (n, n), n + 3), matrix.T)
+    assert_untouched(out, (n, n), n + 3)
+
+
+# --- the CPU ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("features", "arm", "shape", "registers"),
+    [
+        ("sse2", False, (128, 2, 4), 16),
+        ("sse2 avx", False, (256, 2, 6), 16),
+        ("sse2 avx avx2 fma", False, (256, 2, 6), 16),
+        ("avx avx2 fma avx512f avx512vl", False, (512, 4, 6), 32),
+        ("avx avx2 fma avx512f prefer-256-bit", False, (256, 4, 6), 32),
+        ("neon", True, (128, 4, 6), 32),
+        ("", False, (128, 2, 4), 16),
+    ],
+)
+def test_tile_shape(features: str, arm: bool, shape: tuple[int, int, int], registers: int) -> None:
+    bits, width, rows = simd.tile_shape(frozenset(features.split()), arm)
+    assert (bits, width, rows) == shape
+    # The accumulators, one row of weights and a broadcast at once.
+    assert rows * width + width + 1 <= registers
+
+
+def test_features_are_those_numba_compiles_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simd.config, "CPU_FEATURES", "+avx,-fma,+sse2")
+    assert simd.cpu_features() == {"avx", "sse2"}
+    monkeypatch.setattr(simd.config, "CPU_FEATURES", "")
+    assert simd.cpu_features() == frozenset()
+    monkeypatch.setattr(simd.config, "CPU_FEATURES", None)
+    host = simd.llvm.get_host_cpu_features()
+    assert simd.cpu_features() == {name for name, there in host.items() if there}
+
+
+def test_this_cpu() -> None:
+    assert (VECTOR_BITS, WIDTH, ROWS) == simd.tile_shape(simd.FEATURES, simd.ARM)
+    assert HAS_FMA or not simd.ARM
