@@ -93,6 +93,18 @@ def inline(function):
     return njit(function, inline="always", error_model="numpy", boundscheck=False)
 
 
+def leaf(function):
+    """Compile a function on its own, once for each type, and let LLVM put it where it is called."""
+    return njit(
+        function,
+        forceinline=True,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        error_model="numpy",
+        boundscheck=False,
+    )
+
+
 def part(function):
     """Compile a function on its own, once for each type, for kernels that call it often."""
     return njit(

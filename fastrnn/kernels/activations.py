@@ -7,7 +7,7 @@ it is exact (Cody & Waite, Software Manual for the Elementary Functions, 1980; M
 Elementary Functions, 2016, sections 5.4 and 11.2).
 """
 
-from ._jit import inline, kernel
+from ._jit import leaf, inline, kernel
 from .simd import (
     absolute,
     add_exponent,
@@ -99,12 +99,12 @@ def exp(x):
     return (1.0 + g) * add_exponent(one, half) * add_exponent(one, rest)
 
 
-@inline
+@leaf
 def sigmoid(x):
     return 1.0 / (1.0 + exp(-x))
 
 
-@inline
+@leaf
 def tanh(x):
     a = absolute(x)
     a = select_less(20.0, a, 20.0, a)

@@ -10,6 +10,8 @@ Operands are described in elements: ``_row`` from one row to the next, ``_step``
 ``k`` to the next, ``column`` from one vector of a panel to the next.
 """
 
+from numba import intp
+
 from ._jit import inline, part
 from .simd import (
     ROWS,
@@ -86,14 +88,14 @@ def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_st
     done = 0
     while columns - done >= tile_columns(wide):
         multiply_panel(
-            wide, rows, out + done, out_row, start + done, start_row, min(column, kept),
+            wide, rows, out + done, out_row, start + done, intp(start_row), min(column, kept),
             column, column, x, x_row, x_step, w + done * depth, depth,
         )  # fmt: skip
         done += tile_columns(wide)
     while columns - done > 0:
         count = min(column, columns - done)
         multiply_panel(
-            single, rows, out + done, out_row, start + done, start_row, min(count, kept),
+            single, rows, out + done, out_row, start + done, intp(start_row), min(count, kept),
             column, count, x, x_row, x_step, w + done * depth, depth,
         )  # fmt: skip
         done += column

@@ -7,7 +7,9 @@ Sources: Hochreiter & Schmidhuber (1997), Neural Computation 9(8); the forget ga
 that of Gers, Schmidhuber & Cummins (2000), Neural Computation 12(10).
 """
 
-from ._jit import inline, kernel
+from numba import intp
+
+from ._jit import inline, kernel, part
 from .activations import sigmoid, tanh
 from .head import predict
 from .linear import (
@@ -24,7 +26,7 @@ from .linear import (
     transpose,
     zero_row,
 )
-from .simd import WIDTH, lanes, load, padded, pointer, store, tile_zero
+from .simd import WIDTH, lanes, load, narrow, padded, pointer, store, tile_zero
 
 GATES = 4
 GATE_I, GATE_F, GATE_G, GATE_O = range(GATES)
@@ -91,10 +93,12 @@ def step_backward(rows, units, column, gates, dgates, c_prev, c, dh, dc):
 def pack_gate(gate, w, w_row, H, depth, packed):
     """Pack one gate's weights ``w (H, depth)`` between those of the other gates."""
     block = lanes(w)
-    panel = PANEL * block
     for j in range(0, H, block):
-        at = j * GATES * depth + gate // PANEL * panel * depth + gate % PANEL * block
-        transpose(w + j * w_row, w_row, packed + at, panel, min(block, H - j), depth, block)
+        units = min(block, H - j)
+        vector = block if units > block // 2 else block // 2
+        panel = PANEL * vector
+        at = j * GATES * depth + gate // PANEL * panel * depth + gate % PANEL * vector
+        transpose(w + j * w_row, w_row, packed + at, panel, units, depth, vector)
 
 
 @inline
@@ -133,16 +137,21 @@ def pack_backward(w_f, w_i, w_c, w_o, weights, D, H):
 
 
 @inline
-def _multiply_gates(rows, j, units, H, out, start, start_row, x, x_row, w, depth):
-    """``out = start + x @ w`` for all gates of the units from `j` on."""
+def _multiply_gates(rows, units, H, out, start, start_row, x, x_row, w, depth):
+    """``out = start + x @ w`` for all gates of `units` adjacent units."""
     panel = tile_zero(out, PANEL, 1)
-    w = w + j * GATES * depth
     for gate in range(0, GATES, PANEL):
-        at = gate * H + j
         multiply_panel(
-            panel, rows, out + at, GATES * H, start + at, start_row, units, H, units,
-            x, x_row, 1, w + gate * lanes(w) * depth, depth,
+            panel, rows, out + gate * H, GATES * H, start + gate * H, intp(start_row), units,
+            H, units, x, x_row, 1, w + gate * lanes(w) * depth, depth,
         )  # fmt: skip
+
+
+@inline
+def advance(rows, units, H, gates, weights, depth, c_prev, c, h_prev, h):
+    """One step of `units` adjacent units: the state's product, then the pointwise part."""
+    _multiply_gates(rows, units, H, gates, gates, GATES * H, h_prev, H, weights, depth)
+    step_forward(rows, units, H, gates, c_prev, c, h)
 
 
 @inline
@@ -157,21 +166,41 @@ def forward_steps(x, weights, gates, S, c, C, h, T, B, D, H, steps, b0, b1):
     across = GATES * padded(weights, H)
     w_x = weights + across
     w_h = w_x + across * D
+    together = steps if rows == B else 1  # steps whose rows lie evenly spaced
     for t0 in range(0, T, steps):
         n = min(steps, T - t0)
         for j in range(0, H, block):
             units = min(block, H - j)
-            if rows == B:
-                _multiply_gates(
-                    n * B, j, units, H, gates + (t0 % S) * B * GATES * H, weights, 0,
-                    x + t0 * B * D, D, w_x, D,
-                )  # fmt: skip
-            else:
-                for t in range(t0, t0 + n):
+            for t in range(t0, t0 + n, together):
+                gates_j = gates + (((t % S) * B + b0) * GATES * H + j)
+                x_t = x + (t * B + b0) * D
+                w_j = w_x + j * GATES * D
+                if units > block // 2:
                     _multiply_gates(
-                        rows, j, units, H, gates + ((t % S) * B + b0) * GATES * H, weights, 0,
-                        x + (t * B + b0) * D, D, w_x, D,
-                    )  # fmt: skip
+                        rows * min(together, t0 + n - t),
+                        units,
+                        H,
+                        gates_j,
+                        weights + j,
+                        0,
+                        x_t,
+                        D,
+                        w_j,
+                        D,
+                    )
+                else:
+                    _multiply_gates(
+                        rows * min(together, t0 + n - t),
+                        units,
+                        H,
+                        narrow(gates_j),
+                        narrow(weights + j),
+                        0,
+                        narrow(x_t),
+                        D,
+                        narrow(w_j),
+                        D,
+                    )
         for t in range(t0, t0 + n):
             gates_t = gates + ((t % S) * B + b0) * GATES * H
             h_prev = h + (t * B + b0) * H
@@ -182,8 +211,24 @@ def forward_steps(x, weights, gates, S, c, C, h, T, B, D, H, steps, b0, b1):
                 # Every second step backwards: the weights last read are still in cache.
                 j = block * (n_block if t % 2 == 0 else blocks - 1 - n_block)
                 units = min(block, H - j)
-                _multiply_gates(rows, j, units, H, gates_t, gates_t, GATES * H, h_prev, H, w_h, H)
-                step_forward(rows, units, H, gates_t + j, c_prev + j, c_t + j, h_t + j)
+                w_j = w_h + j * GATES * H
+                if units > block // 2:
+                    advance(
+                        rows, units, H, gates_t + j, w_j, H, c_prev + j, c_t + j, h_prev, h_t + j
+                    )
+                else:
+                    advance(
+                        rows,
+                        units,
+                        H,
+                        narrow(gates_t + j),
+                        narrow(w_j),
+                        H,
+                        narrow(c_prev + j),
+                        narrow(c_t + j),
+                        narrow(h_prev),
+                        narrow(h_t + j),
+                    )
 
 
 @inline
@@ -293,8 +338,36 @@ def lstm_step(x, weights, gates, h, c):
     w_h = w_x + across * D
     for j in range(0, H, block):
         units = min(block, H - j)
-        _multiply_gates(B, j, units, H, gates, weights, 0, x, D, w_x, D)
-        _multiply_gates(B, j, units, H, gates, gates, GATES * H, h, H, w_h, H)
+        if units > block // 2:
+            _multiply_gates(B, units, H, gates + j, weights + j, 0, x, D, w_x + j * GATES * D, D)
+            _multiply_gates(
+                B, units, H, gates + j, gates + j, GATES * H, h, H, w_h + j * GATES * H, H
+            )
+        else:
+            _multiply_gates(
+                B,
+                units,
+                H,
+                narrow(gates + j),
+                narrow(weights + j),
+                0,
+                narrow(x),
+                D,
+                narrow(w_x + j * GATES * D),
+                D,
+            )
+            _multiply_gates(
+                B,
+                units,
+                H,
+                narrow(gates + j),
+                narrow(gates + j),
+                GATES * H,
+                narrow(h),
+                H,
+                narrow(w_h + j * GATES * H),
+                H,
+            )
     for j in range(0, H, block):
         step_forward(B, min(block, H - j), H, gates + j, c + j, c + j, h + j)
 

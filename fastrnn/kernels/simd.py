@@ -1,7 +1,8 @@
 """Pointers, vectors and register tiles for Numba: the machine, as three types.
 
 A `Pointer` walks over array memory in elements: ``p + n``.  It holds no reference
-and checks no bound.
+and checks no bound, and knows the vectors that are read through it: the CPU's widest,
+or half of them (`narrow`).
 
 A `Vector` is one SIMD register of floats, with ``+ - * /``, `fma` and the few bit
 operations that activations need.  A Python number beside a vector takes the
@@ -59,17 +60,18 @@ VECTOR_BITS, WIDTH, ROWS = tile_shape(FEATURES, ARM)
 # --- types --------------------------------------------------------------------------
 
 
-class Pointer(types.Type):
-    def __init__(self, dtype):
-        self.dtype = dtype
-        super().__init__(f"Pointer({dtype})")
-
-
 class Vector(types.Type):
-    def __init__(self, dtype):
+    def __init__(self, dtype, lanes):
         self.dtype = dtype
-        self.lanes = VECTOR_BITS // dtype.bitwidth
-        super().__init__(f"Vector({dtype} x {self.lanes})")
+        self.lanes = lanes
+        super().__init__(f"Vector({dtype} x {lanes})")
+
+
+class Pointer(types.Type):
+    def __init__(self, vector):
+        self.vector = vector
+        self.dtype = vector.dtype
+        super().__init__(f"Pointer({vector})")
 
 
 class Tile(types.Type):
@@ -231,16 +233,27 @@ def pointer(typingctx, array):
     def codegen(context, builder, sig, args):
         return context.make_array(sig.args[0])(context, builder, args[0]).data
 
-    return Pointer(array.dtype)(array), codegen
+    vector = Vector(array.dtype, VECTOR_BITS // array.dtype.bitwidth)
+    return Pointer(vector)(array), codegen
+
+
+@intrinsic
+def narrow(typingctx, p):
+    """The same address, for vectors half as wide."""
+    half = Pointer(Vector(p.dtype, p.vector.lanes // 2))
+
+    def codegen(context, builder, sig, args):
+        return args[0]
+
+    return half(p), codegen
 
 
 @intrinsic
 def lanes(typingctx, p):
     """Elements in a vector of a pointer's type, known when compiling."""
-    count = VECTOR_BITS // p.dtype.bitwidth
 
     def codegen(context, builder, sig, args):
-        return context.get_constant(types.intp, count)
+        return context.get_constant(types.intp, p.vector.lanes)
 
     return types.intp(p), codegen
 
@@ -248,7 +261,7 @@ def lanes(typingctx, p):
 @intrinsic
 def padded(typingctx, p, columns):
     """`columns` rounded up to whole vectors of a pointer's type."""
-    count = VECTOR_BITS // p.dtype.bitwidth
+    count = p.vector.lanes
 
     def codegen(context, builder, sig, args):
         up = builder.add(args[1], ir.Constant(args[1].type, count - 1))
@@ -296,7 +309,7 @@ def _lower_pointer_offset(context, builder, sig, args):
 @intrinsic
 def load(typingctx, p, count):
     """The vector at `p`: its first `count` lanes, zero in the rest."""
-    vector = Vector(p.dtype)
+    vector = p.vector
 
     def codegen(context, builder, sig, args):
         return _load_part(builder, vector, *args)
@@ -318,7 +331,7 @@ def store(typingctx, p, v, count):
 @intrinsic
 def load_full(typingctx, p):
     """The whole vector at `p`."""
-    vector = Vector(p.dtype)
+    vector = p.vector
 
     def codegen(context, builder, sig, args):
         return _load(builder, vector, args[0])
@@ -340,7 +353,7 @@ def store_full(typingctx, p, v):
 @intrinsic
 def broadcast(typingctx, p):
     """The element at `p` in every lane."""
-    vector = Vector(p.dtype)
+    vector = p.vector
 
     def codegen(context, builder, sig, args):
         return _splat(builder, vector, builder.load(args[0]))
@@ -532,7 +545,7 @@ fold_max = _define_fold(lambda builder, a, b: builder.select(builder.fcmp_ordere
 @intrinsic(prefer_literal=True)
 def tile_zero(typingctx, p, width, rows):
     """A tile of zeros with the type of `p`; `width` and `rows` are constants."""
-    tile = Tile(Vector(p.dtype), width.literal_value, rows.literal_value)
+    tile = Tile(p.vector, width.literal_value, rows.literal_value)
 
     def codegen(context, builder, sig, args):
         return ir.Constant(context.get_value_type(tile), None)
@@ -649,7 +662,7 @@ def _transposed(builder, vectors):
 @intrinsic
 def transpose_block(typingctx, source, source_row, out, out_row):
     """``out[j][i] = source[i][j]`` for a square of as many rows as a vector has lanes."""
-    vector = Vector(source.dtype)
+    vector = source.vector
 
     def codegen(context, builder, sig, args):
         source, source_row, out, out_row = args
@@ -668,7 +681,7 @@ def transpose_block(typingctx, source, source_row, out, out_row):
 @intrinsic
 def transpose_part(typingctx, source, source_row, rows, columns, out, out_row, stored):
     """`transpose_block` of `rows` by `columns`, `stored` lanes of each column, zeros after rows."""
-    vector = Vector(source.dtype)
+    vector = source.vector
 
     def codegen(context, builder, sig, args):
         source, source_row, rows, columns, out, out_row, stored = args
