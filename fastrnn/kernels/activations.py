@@ -7,7 +7,7 @@ it is exact (Cody & Waite, Software Manual for the Elementary Functions, 1980; M
 Elementary Functions, 2016, sections 5.4 and 11.2).
 """
 
-from ._jit import leaf, inline, kernel
+from ._jit import inline, kernel, leaf
 from .simd import (
     absolute,
     add_exponent,
@@ -75,7 +75,7 @@ tanh_tail = polynomial(
 
 @inline
 def reduce(x):
-    """n in the low bits of the first result, and expm1(r)."""
+    """N in the low bits of the first result, and expm1(r)."""
     magic = by_dtype(x, 12582912.0, 6755399441055744.0)
     t = fma(x, 1.4426950408889634, magic)
     n = t - magic

@@ -9,7 +9,7 @@ that of Gers, Schmidhuber & Cummins (2000), Neural Computation 12(10).
 
 from numba import intp
 
-from ._jit import inline, kernel, part
+from ._jit import inline, kernel
 from .activations import sigmoid, tanh
 from .head import predict
 from .linear import (
