@@ -1,0 +1,526 @@
+"""``fastrnn bench``: fastrnn beside NumPy and every peer that is installed, on this machine.
+
+A row is one problem.  All implementations compute it once, and what differs from the
+reference in float64 by more than `peers.limits` is reported and not timed.  The others are
+then timed in turns, so that whatever disturbs the machine disturbs all alike, and the least
+time of each counts.
+"""
+
+import argparse
+import contextlib
+import gc
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import fastrnn
+
+from . import peers, reference
+from .kernels.peak import multiply_tile
+from .kernels.simd import ROWS, VECTOR_BITS, WIDTH
+from .packing import aligned
+from .peers import Fastrnn, Peer, Problem, Reference, Results, Task
+from .selftest import cpu_name
+
+Clock = Callable[[], float]
+Sizes = tuple[int, int, int, int]
+
+GRID: tuple[Sizes, ...] = (  # D, H, B, T
+    (3, 5, 10, 4),
+    (27, 100, 1, 50),
+    (32, 32, 1, 100),
+    (64, 64, 1, 100),
+    (128, 128, 32, 50),
+    (256, 256, 16, 150),
+    (256, 256, 64, 25),
+    (512, 512, 4, 25),
+    (512, 512, 16, 25),
+    (1024, 1024, 16, 25),
+)
+QUICK_GRID = (GRID[0], GRID[3], GRID[4])
+FUNCTIONS_GRID = GRID[:5]
+DTYPES = ("float32", "float64")
+LAYER_TASKS = ("forward", "training")
+FUNCTION_TASKS = ("functions", "functions + backward", "cell", "cell backward")
+
+BATCH = 1e-3  # seconds that calls are timed in one piece, if one call is shorter
+LEAST_ROUNDS = 3
+SECONDS = 1.5  # timed in a row
+QUICK_SECONDS = 0.4
+
+# NumPy's BLAS reads these when it is loaded.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+# --- timing -------------------------------------------------------------------------
+
+
+def clock_for(threads: int) -> tuple[Clock, str]:
+    """For one thread the processor's time, which other processes do not take part in."""
+    if threads == 1 and time.get_clock_info("process_time").resolution <= 1e-6:
+        return time.process_time, "processor time"
+    return time.perf_counter, "wall time"
+
+
+@contextlib.contextmanager
+def pinned(threads: int) -> Iterator[str]:
+    """Keep the process on as many cores as it has threads, where the system can; say so."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield "not pinned to cores"
+        return
+    before = os.sched_getaffinity(0)
+    cores = sorted(before)[-threads:]
+    os.sched_setaffinity(0, cores)
+    try:
+        yield f"pinned to core{'s' * (len(cores) > 1)} {', '.join(map(str, cores))}"
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def least_times(
+    runs: Mapping[str, Callable[[], Any]], seconds: float, clock: Clock
+) -> dict[str, float]:
+    """Least seconds of a call of each, taking turns until each has had its share."""
+    calls = {}
+    spent = {}
+    best = {}
+    for name, run in runs.items():
+        start = clock()
+        run()
+        once = max(clock() - start, 1e-7)
+        calls[name] = max(1, round(BATCH / once))
+        spent[name] = 0.0
+        best[name] = math.inf
+    share = seconds / len(runs)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        rounds = 0
+        while waiting := [name for name in runs if rounds < LEAST_ROUNDS or spent[name] < share]:
+            for name in waiting:
+                run, count = runs[name], range(calls[name])
+                if len(count) > 1:
+                    run()  # the caches are the last one's
+                start = clock()
+                for _ in count:
+                    run()
+                took = clock() - start
+                spent[name] += took
+                best[name] = min(best[name], took / len(count))
+            rounds += 1
+    finally:
+        if collecting:
+            gc.enable()
+    return best
+
+
+def peak_task(dtype: np.dtype[Any]) -> tuple[Callable[[], None], float]:
+    """A run of the full tile on data in the first-level cache, and its operations."""
+    columns = WIDTH * VECTOR_BITS // 8 // dtype.itemsize
+    depth, repeats = 32, 100
+    w, x, out = aligned(dtype, (depth, columns), (depth, ROWS), (ROWS, columns))
+    w[...] = x[...] = 0.5
+    return lambda: multiply_tile(w, x, out, repeats), 2.0 * w.size * ROWS * repeats
+
+
+# --- rows ---------------------------------------------------------------------------
+
+
+class Row(NamedTuple):
+    cell: str
+    task: str
+    dtype: str
+    sizes: Sizes
+    microseconds: dict[str, float]
+    notes: dict[str, str]  # why an implementation has no time
+    wrong: bool  # whether one of them is wrong
+    rate: float | None  # GFLOP/s of fastrnn
+    peak: float | None  # GFLOP/s of multiply_tile, on all threads
+
+    def over(self, *others: str) -> float | None:
+        """How many times as long as fastrnn the fastest of the others takes."""
+        times = [self.microseconds[name] for name in others if name in self.microseconds]
+        if not times or Fastrnn.name not in self.microseconds:
+            return None
+        return min(times) / self.microseconds[Fastrnn.name]
+
+    @property
+    def over_numpy(self) -> float | None:
+        return self.over(Reference.name)
+
+    @property
+    def over_peers(self) -> float | None:
+        return self.over(*(library.name for library in peers.LIBRARIES))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "cell": self.cell,
+            "task": self.task,
+            "dtype": self.dtype,
+            **dict(zip("DHBT", self.sizes, strict=True)),
+            "microseconds": self.microseconds,
+            "best_peer_over_fastrnn": self.over_peers,
+            "numpy_over_fastrnn": self.over_numpy,
+            "gflops": self.rate,
+            "peak_gflops": self.peak,
+            "notes": self.notes,
+            "wrong": self.wrong,
+        }
+
+
+def verified(
+    problem: Problem, makers: Mapping[str, Callable[[], Task]], expected: Results
+) -> tuple[dict[str, Callable[[], Any]], dict[str, str], bool]:
+    """What may be timed, why the rest may not, and whether any of that is wrong."""
+    runs = {}
+    notes = {}
+    wrong = False
+    for name, make in makers.items():
+        try:
+            task = make()
+            errors = peers.differences(problem, task.read(task.run()), expected)
+        except peers.UnsupportedError as error:
+            notes[name] = str(error)
+        except Exception as error:  # of a foreign library anything
+            notes[name] = f"failed: {error!r}"
+            wrong = True
+        else:
+            if errors:
+                notes[name] = f"wrong: {'; '.join(errors)}"
+                wrong = True
+            else:
+                runs[name] = task.run
+    return runs, notes, wrong
+
+
+def layer_row(
+    cell: str,
+    task: str,
+    dtype: str,
+    sizes: Sizes,
+    implementations: list[Peer],
+    threads: int,
+    seconds: float,
+) -> Row:
+    """One problem for the layer objects: forward alone, or forward and backward."""
+    problem = peers.random_problem(cell, *sizes, dtype)
+    exact: Task = getattr(Reference(1), task)(problem.astype(np.float64))
+    makers = {p.name: lambda p=p: getattr(p, task)(problem) for p in implementations}
+    runs, notes, wrong = verified(problem, makers, exact.read(exact.run()))
+    rate = peak = None
+    microseconds: dict[str, float] = {}
+    if runs:
+        tile, tile_operations = peak_task(problem.x.dtype)
+        times = least_times({**runs, "tile": tile}, seconds, clock_for(threads)[0])
+        peak = threads * tile_operations / times.pop("tile") / 1e9
+        microseconds = {name: 1e6 * t for name, t in times.items()}
+        if Fastrnn.name in times:
+            rate = operations(cell, task, sizes) / times[Fastrnn.name] / 1e9
+    return Row(cell, task, dtype, sizes, microseconds, notes, wrong, rate, peak)
+
+
+def operations(cell: str, task: str, sizes: Sizes) -> float:
+    """Multiplications and additions in the products; backward has twice those of forward."""
+    D, H, B, T = sizes
+    forward = 2.0 * T * B * peers.GATES[cell] * H * (D + H)
+    return 3 * forward if task == "training" else forward
+
+
+def function_task(problem: Problem, task: str, module: Any) -> Task:
+    """A notebook function of `reference` or of `fastrnn`."""
+    cell, parameters = problem.cell, problem.parameters
+    x, da = (np.ascontiguousarray(a.transpose(2, 1, 0)) for a in (problem.x, problem.dh))
+    first = [np.ascontiguousarray(state.T) for state in problem.first_states()]
+    names = ["a", "y"]
+    if cell == "lstm":
+        names.insert(2 if task.startswith("functions") else 1, "c")
+    forward = getattr(module, f"{cell}_forward")
+    backward = getattr(module, f"{cell}_backward")
+    cell_forward = getattr(module, f"{cell}_cell_forward")
+    cell_backward = getattr(module, f"{cell}_cell_backward")
+
+    def read(out: Any) -> Results:
+        return dict(zip(names, out[:-1], strict=True))
+
+    if task == "functions":
+        return Task(lambda: forward(x, first[0], parameters), read)
+    if task == "functions + backward":
+        return Task(lambda: backward(da, forward(x, first[0], parameters)[-1]), dict)
+    xt, dstates = x[:, :, 0].copy(), [da[:, :, 0].copy(), *first[1:]]
+    if task == "cell":
+        return Task(lambda: cell_forward(xt, *first, parameters), read)
+    cache = getattr(reference, f"{cell}_cell_forward")(xt, *first, parameters)[-1]
+    return Task(lambda: cell_backward(*dstates, cache), dict)
+
+
+def function_row(cell: str, task: str, dtype: str, sizes: Sizes, seconds: float) -> Row:
+    """One problem for the notebook functions, with as many classes as inputs."""
+    D, H, B, T = sizes
+    problem = peers.random_problem(cell, D, H, B, T, dtype, classes=D)
+    exact = function_task(problem.astype(np.float64), task, reference)
+    makers = {
+        Reference.name: lambda: function_task(problem, task, reference),
+        Fastrnn.name: lambda: function_task(problem, task, fastrnn),
+    }
+    runs, notes, wrong = verified(problem, makers, exact.read(exact.run()))
+    times = least_times(runs, seconds, clock_for(1)[0]) if runs else {}
+    microseconds = {name: 1e6 * t for name, t in times.items()}
+    return Row(cell, task, dtype, sizes, microseconds, notes, wrong, None, None)
+
+
+# --- the table ----------------------------------------------------------------------
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def duration(microseconds: float) -> str:
+    return f"{microseconds:.{1 if microseconds < 100 else 0}f}"
+
+
+class Table:
+    """Rows of text, printed one by one."""
+
+    def __init__(self, names: list[str], libraries: bool, layers: bool) -> None:
+        self.names = names
+        self.columns = [*names, "NumPy/fastrnn"]
+        if libraries:
+            self.columns.append("best peer/fastrnn")
+        if layers:
+            self.columns += ["GFLOP/s", "of FMA"]
+        self.libraries = libraries
+        self.layers = layers
+        self.task_width = 8 if layers else 20
+
+    def head(self) -> str:
+        lead = f"{'':5}{'':{self.task_width}} {'':8}{'D,H,B,T':>15}"
+        return "  ".join([lead, *(f"{name:>10}" for name in self.columns)])
+
+    def line(self, row: Row) -> str:
+        sizes = ",".join(map(str, row.sizes))
+        cells = [f"{row.cell:5}{row.task:{self.task_width}} {row.dtype:8}{sizes:>15}"]
+        for name in self.names:
+            note = row.notes.get(name, "").partition(":")[0]
+            missing = note if note in ("wrong", "failed") else "-"
+            known = name in row.microseconds
+            cells.append(duration(row.microseconds[name]) if known else missing)
+        cells.append(number(row.over_numpy))
+        if self.libraries:
+            cells.append(number(row.over_peers))
+        if self.layers:
+            share = None if row.rate is None or not row.peak else 100 * row.rate / row.peak
+            cells += [number(row.rate, 1), "" if share is None else f"{share:.0f} %"]
+        lead, *rest = cells
+        widths = [max(10, len(name)) for name in self.columns]
+        return "  ".join([lead, *(f"{c:>{w}}" for c, w in zip(rest, widths, strict=True))])
+
+
+def geometric_mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def summarise(rows: list[Row]) -> list[dict[str, Any]]:
+    """Least and geometric mean of the ratios, by cell, task and dtype."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.cell, row.task, row.dtype), []).append(row)
+    summary = []
+    for (cell, task, dtype), members in groups.items():
+        entry: dict[str, Any] = {"cell": cell, "task": task, "dtype": dtype}
+        for key in ("over_numpy", "over_peers"):
+            ratios = [ratio for row in members if (ratio := getattr(row, key)) is not None]
+            entry[key] = (
+                {"least": min(ratios), "geometric_mean": geometric_mean(ratios)} if ratios else None
+            )
+        summary.append(entry)
+    return summary
+
+
+def print_summary(summary: list[dict[str, Any]]) -> None:
+    print(f"\n{'':45}{'NumPy/fastrnn':>22}{'best peer/fastrnn':>22}")
+    print(f"{'':45}" + 2 * f"{'least':>11}{'geo. mean':>11}")
+    for entry in summary:
+        line = f"{entry['cell']:5}{entry['task']:21}{entry['dtype']:19}"
+        for key in ("over_numpy", "over_peers"):
+            ratios = entry[key] or {}
+            line += "".join(
+                f"{number(ratios.get(name)):>11}" for name in ("least", "geometric_mean")
+            )
+        print(line.rstrip())
+
+
+# --- the command --------------------------------------------------------------------
+
+
+def sizes_of(text: str) -> Sizes:
+    """``D,H,B,T``."""
+    try:
+        D, H, B, T = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted D,H,B,T, as in 64,64,1,100") from None
+    if min(D, H, B, T) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted D,H,B,T of 1 or more")
+    return D, H, B, T
+
+
+def positive(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted a number of 1 or more")
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``fastrnn bench``."""
+    parser.description = (
+        "Time the layers, forward and training, on this machine: fastrnn beside the plain NumPy "
+        "reference, and beside PyTorch, ONNX Runtime and JAX if they are installed."
+    )
+    parser.epilog = "Exit code 0: all results agree; 1: one is wrong, and was not timed."
+    add = parser.add_argument
+    add("--cell", nargs="+", choices=peers.CELLS, default=peers.CELLS, help="default: both")
+    add("--dtype", nargs="+", choices=DTYPES, default=DTYPES, help="default: both")
+    add("--sizes", nargs="+", type=sizes_of, metavar="D,H,B,T",
+        help="input size, hidden size, batch, steps of each problem")  # fmt: skip
+    add("--threads", type=positive, default=1, metavar="N", help="default: %(default)s")
+    add("--functions", action="store_true",
+        help="time the notebook functions instead of the layers, against NumPy")  # fmt: skip
+    add("--quick", action="store_true", help="fewer sizes, shorter: about a minute")
+    add("--json", metavar="FILE", help="write the results to a file, too; - for them alone")
+
+
+def with_threads_set(args: argparse.Namespace) -> int | None:
+    """The exit code of this command in a process where BLAS has the asked number of threads.
+
+    None if that is this process.
+    """
+    wanted = {name: str(args.threads) for name in THREAD_VARIABLES}
+    if all(os.environ.get(name) == value for name, value in wanted.items()):
+        return None
+    argv = ["--threads", str(args.threads), "--cell", *args.cell, "--dtype", *args.dtype]
+    if args.sizes:
+        argv += ["--sizes", *(",".join(map(str, sizes)) for sizes in args.sizes)]
+    argv += ["--functions"] * args.functions + ["--quick"] * args.quick
+    argv += ["--json", args.json] if args.json else []
+    command = [sys.executable, "-m", "fastrnn", "bench", *argv]
+    with subprocess.Popen(command, env={**os.environ, **wanted}) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            return process.wait()  # it was interrupted too
+
+
+def versions(implementations: list[Peer]) -> dict[str, str]:
+    found = {p.name: p.version for p in implementations}
+    for package in ("fastrnn", "numba"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def header(args: argparse.Namespace, place: str, found: dict[str, str],
+           missing: dict[str, str]) -> list[str]:  # fmt: skip
+    """What the figures mean and where they come from."""
+    clock = clock_for(args.threads)[1]
+    lines = [
+        f"{cpu_name()}, {place}, {args.threads} thread{'s' * (args.threads > 1)}",
+        ", ".join(f"{name} {version}".rstrip() for name, version in found.items()),
+        *(f"{name} is left out: {reason}" for name, reason in missing.items()),
+        f"microseconds of {clock}, the least of many, in turns; every result is checked first",
+    ]
+    if not args.functions:
+        lines += [
+            "forward: inference, weights packed beforehand; training: forward and backward, "
+            "packing included",
+            "NumPy: the reference, with a softmax head of one class; of FMA: share of what a tile "
+            f"of {ROWS} x {WIDTH} vectors does in L1",
+        ]
+    return lines
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """All that was asked for, as it goes into JSON; printed meanwhile if text is wanted."""
+    text = args.json != "-"
+    seconds = QUICK_SECONDS if args.quick else SECONDS
+    grid = QUICK_GRID if args.quick else FUNCTIONS_GRID if args.functions else GRID
+    rows: list[Row] = []
+    with pinned(args.threads) as place:
+        libraries, missing = ([], {}) if args.functions else peers.installed(args.threads)
+        implementations = [Reference(args.threads), Fastrnn(args.threads), *libraries]
+        found = versions(implementations)
+        lines = header(args, place, found, missing)
+        table = Table([p.name for p in implementations], bool(libraries), not args.functions)
+        if text:
+            print("\n".join([*lines, "", table.head()]), flush=True)
+        for sizes, cell, task, dtype in itertools.product(
+            args.sizes or grid,
+            args.cell,
+            FUNCTION_TASKS if args.functions else LAYER_TASKS,
+            args.dtype,
+        ):
+            if args.functions:
+                row = function_row(cell, task, dtype, sizes, seconds)
+            else:
+                row = layer_row(cell, task, dtype, sizes, implementations, args.threads, seconds)
+            rows.append(row)
+            if text:
+                print(table.line(row), flush=True)
+
+    summary = summarise(rows)
+    if text:
+        print_summary(summary)
+        for note in dict.fromkeys(
+            f"{name}: {note}" for row in rows for name, note in row.notes.items()
+        ):
+            print(note)
+    return {
+        "machine": cpu_name(),
+        "threads": args.threads,
+        "clock": clock_for(args.threads)[1],
+        "place": place,
+        "versions": found,
+        "missing": missing,
+        "rows": [row.as_json() for row in rows],
+        "summary": summary,
+        "wrong": any(row.wrong for row in rows),
+    }
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command ``fastrnn bench``; its exit code."""
+    if args.functions and args.threads > 1:
+        print("fastrnn bench: the notebook functions run on one thread", file=sys.stderr)
+        return 2
+    if args.json not in (None, "-"):
+        try:
+            Path(args.json).touch()
+        except OSError as error:
+            print(f"fastrnn bench: cannot write {args.json}: {error.strerror}", file=sys.stderr)
+            return 2
+    code = with_threads_set(args)
+    if code is not None:
+        return code
+    results = measure(args)
+    if args.json:
+        content = json.dumps(results, indent=1) + "\n"
+        if args.json == "-":
+            sys.stdout.write(content)
+        else:
+            Path(args.json).write_text(content, encoding="utf-8")
+    return 1 if results["wrong"] else 0
