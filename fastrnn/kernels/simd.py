@@ -424,41 +424,44 @@ def fma(typingctx, a, b, c):
 def polynomial(*, float32, float64):
     """An intrinsic for c[0] + c[1] x + c[2] x**2 + ..., its coefficients by dtype.
 
-    Even and odd powers apart, each in x**2, so that the chain of dependent steps is half
-    as long (Estrin's first step); x**2 is wanted by the callers too.
+    Horner's scheme; a long one with odd and even powers apart, each in x**2, so that its
+    chain of dependent steps is half as long.
     """
     coefficients = {32: float32, 64: float64}
 
     @intrinsic
     def evaluate(typingctx, x):
         def codegen(context, builder, sig, args):
+            def horner(coefficients, x_):
+                *lower, total = coefficients
+                for c in reversed(lower):
+                    total = _fma(builder, x, total, x_, c)
+                return total
+
+            first, *rest = (_constant(x, c) for c in coefficients[x.dtype.bitwidth])
+            if len(rest) < 5:
+                return horner([first, *rest], args[0])
             square = builder.fmul(args[0], args[0])
-            even, odd = (
-                [_constant(x, c) for c in coefficients[x.dtype.bitwidth][start::2]]
-                for start in (0, 1)
-            )
-            halves = []
-            for half in even, odd:
-                total = half.pop()
-                while half:
-                    total = _fma(builder, x, total, square, half.pop())
-                halves.append(total)
-            return _fma(builder, x, halves[1], args[0], halves[0])
+            rest = [horner(rest[0::2], square), horner(rest[1::2], square)]
+            return horner([first, *rest], args[0])
 
         return x(x), codegen
 
     return evaluate
 
 
-@intrinsic
-def by_dtype(typingctx, v, single, double):
-    """A number in every lane: the first for float32, the second for float64."""
+def constant(*, float32, float64):
+    """An intrinsic for a number in every lane of a vector like `v`, by dtype."""
+    numbers = {32: float32, 64: float64}
 
-    def codegen(context, builder, sig, args):
-        at = 1 if v.dtype.bitwidth == 32 else 2
-        return _operand(builder, v, sig.args[at], args[at])
+    @intrinsic
+    def splat(typingctx, v):
+        def codegen(context, builder, sig, args):
+            return _constant(v, numbers[v.dtype.bitwidth])
 
-    return v(v, types.float64, types.float64), codegen
+        return v(v), codegen
+
+    return splat
 
 
 @intrinsic
@@ -475,6 +478,8 @@ def select_less(typingctx, a, b, x, y):
 
 @intrinsic
 def absolute(typingctx, v):
+    """``|v|``."""
+
     def codegen(context, builder, sig, args):
         return _call(builder, f"llvm.fabs.{_suffix(v)}", args[0].type, args)
 
@@ -494,25 +499,26 @@ def copysign(typingctx, v, sign):
 @intrinsic
 def add_exponent(typingctx, v, t):
     """``v * 2**n``, n an integer in the low bits of `t`; out of range it wraps around."""
-    bits = {32: 23, 64: 52}[v.dtype.bitwidth]
+    mantissa = {32: 23, 64: 52}[t.dtype.bitwidth]
 
     def codegen(context, builder, sig, args):
-        v_bits, t_bits = (builder.bitcast(a, _integer_ir(v)) for a in args)
-        shifted = builder.shl(t_bits, _integer_constant(v, bits))
-        return builder.bitcast(builder.add(v_bits, shifted), _vector_ir(v))
+        kind = _integer_ir(t)
+        v, n = (builder.bitcast(_operand(builder, t, *pair), kind) for pair in zip(sig.args, args))
+        n = builder.shl(n, _integer_constant(t, mantissa))
+        return builder.bitcast(builder.add(v, n), _vector_ir(t))
 
-    return v(v, v), codegen
+    return t(v, t), codegen
 
 
 @intrinsic
 def first_lanes(typingctx, v, rest, count):
-    """The first `count` lanes of `v`, then those of `rest`."""
+    """The first `count` lanes of `v`, then those of `rest`, a vector or a number."""
 
     def codegen(context, builder, sig, args):
-        v_, rest_, count_ = args
-        return builder.select(_mask(builder, v, count_), v_, rest_)
+        mask = _mask(builder, v, args[2])
+        return builder.select(mask, args[0], _operand(builder, v, sig.args[1], args[1]))
 
-    return v(v, v, types.intp), codegen
+    return v(v, rest, types.intp), codegen
 
 
 def _define_fold(combine):

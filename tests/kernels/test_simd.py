@@ -19,7 +19,7 @@ from fastrnn.kernels.simd import (
     absolute,
     add_exponent,
     broadcast,
-    by_dtype,
+    constant,
     copysign,
     first_lanes,
     fma,
@@ -102,6 +102,7 @@ def test_store_writes_the_first_lanes(dtype: Any) -> None:
 
 # --- arithmetic -------------------------------------------------------------------------
 
+number = constant(float32=0.1, float64=0.2)
 tail = polynomial(float32=(1.5, -0.5, 0.25, 0.125), float64=(1.5, -0.5, 0.1, 0.3, -0.2))
 
 
@@ -123,7 +124,7 @@ def operations(a, b, c, out, row):
     store_full(p + 10 * row, copysign(x, y))
     store_full(p + 11 * row, select_less(x, y, x, z))
     store_full(p + 12 * row, select_less(0.1, x, z, 0.3))
-    store_full(p + 13 * row, by_dtype(x, 0.1, 0.2))
+    store_full(p + 13 * row, number(x))
     store_full(p + 14 * row, broadcast(pointer(a) + 1))
     store_full(p + 15 * row, first_lanes(x, y, 1))
     store_full(p + 16 * row, fold_max(x))
