@@ -1,0 +1,323 @@
+"""Compiled kernels on disk: never stale, never fatal; and what kernels are made of."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+from numba.core.dispatcher import Dispatcher
+
+import fastrnn
+from fastrnn.kernels import _jit
+from fastrnn.kernels.activations import tanh_array
+
+PACKAGE = Path(fastrnn.__file__).parent
+SOURCES = sorted((PACKAGE / "kernels").glob("*.py"))
+
+each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+
+# --- the cache, seen from other processes -----------------------------------------------
+
+# Two kernels that compile quickly: one of elements, one that packs weights.
+PROGRAM = """
+import json, sys, warnings
+
+import numpy as np
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import fastrnn
+    from fastrnn.kernels import activations, rnn
+
+    kernels = activations.tanh_array, rnn.rnn_pack
+    compiled_by_import = sum(len(kernel.signatures) for kernel in kernels)
+    x = np.array([-0.5, 0.25])
+    if len(sys.argv) > 1:
+        exec(sys.argv[1])
+    packed = np.zeros(1000)
+    rnn.rnn_pack(np.zeros((2, 1)), np.zeros((2, 2)), np.ones((2, 1)), packed)
+    print(json.dumps({
+        "tanh": fastrnn.tanh(x).tolist(),
+        "bias": packed[:2].tolist(),
+        "loaded": sum(sum(kernel.stats.cache_hits.values()) for kernel in kernels),
+        "compiled": sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels),
+        "compiled_by_import": compiled_by_import,
+        "warnings": [[w.category.__name__, str(w.message)] for w in caught],
+    }))
+"""
+RIGHT = {"tanh": np.tanh([-0.5, 0.25]).tolist(), "bias": [1.0, 1.0]}
+
+# Appended to a source, each shows in the results: the later definition counts.
+EDITS = {
+    "activations": (
+        "@inline\ndef tanh(x):\n    return x + x\n",
+        {"tanh": [-1.0, 0.5], "bias": [1.0, 1.0]},
+    ),
+    "linear": (
+        "from .simd import peek, poke\n"
+        "@inline\ndef copy_row(columns, out, x):\n"
+        "    for j in range(columns):\n        poke(out + j, peek(x + j) + 2.0)\n",
+        {**RIGHT, "bias": [3.0, 3.0]},
+    ),
+    "simd": (
+        "@intrinsic\ndef copysign(typingctx, v, sign):\n"
+        "    def codegen(context, builder, sig, args):\n        return args[0]\n"
+        "    return v(v, v), codegen\n",
+        {**RIGHT, "tanh": np.tanh([0.5, 0.25]).tolist()},
+    ),
+}
+
+
+class Installation:
+    """A copy of the package with a cache of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cache = folder / "cache"
+        self.kernels = folder / "fastrnn" / "kernels"
+        shutil.copytree(
+            PACKAGE, folder / "fastrnn", ignore=shutil.ignore_patterns("__pycache__", "notebooks")
+        )
+        # As the real package, but for the parts that have no kernels.
+        (folder / "fastrnn" / "__init__.py").write_text("from .activations import tanh\n")
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *arguments],
+            cwd=self.folder,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(self.folder),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "NUMBA_CACHE_DIR": str(self.cache),
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> dict[str, Any]:
+        return finish(self.start(*arguments, **environment))
+
+    def files(self) -> list[Path]:
+        return sorted(self.cache.rglob("*.nbc"))
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    out, error = process.communicate()
+    assert process.returncode == 0, error
+    result: dict[str, Any] = json.loads(out)
+    return result
+
+
+def assert_results(result: dict[str, Any], expected: dict[str, list[float]]) -> None:
+    assert result["compiled_by_import"] == 0
+    for name, numbers in expected.items():
+        np.testing.assert_allclose(result[name], numbers, rtol=1e-15)
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """With its kernels in the cache, put there by two processes at once."""
+    installed = Installation(tmp_path_factory.mktemp("installation"))
+    both = [installed.start() for _ in range(2)]
+    for process in both:
+        result = finish(process)
+        assert_results(result, RIGHT)
+        assert result["compiled"] + result["loaded"] == 2
+        assert result["warnings"] == []
+    return installed
+
+
+def test_the_next_process_compiles_nothing(installation: Installation) -> None:
+    result = installation.run()
+    assert_results(result, RIGHT)
+    assert (result["loaded"], result["compiled"]) == (2, 0)
+    assert result["warnings"] == []
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_is_never_answered_by_a_stale_kernel(installation: Installation, name: str) -> None:
+    source = installation.kernels / f"{name}.py"
+    original = source.read_text()
+    addition, expected = EDITS[name]
+    try:
+        source.write_text(f"{original}\n\n{addition}")
+        result = installation.run()
+        assert_results(result, expected)
+        assert (result["loaded"], result["compiled"]) == (0, 2)
+    finally:
+        source.write_text(original)
+    # The old source finds its old kernels.
+    result = installation.run()
+    assert_results(result, RIGHT)
+    assert (result["loaded"], result["compiled"]) == (2, 0)
+
+
+def test_damaged_files_are_compiled_anew_and_overwritten(installation: Installation) -> None:
+    files = installation.files()
+    for n, file in enumerate(files):
+        content = file.read_bytes()
+        damaged = bytearray(content)
+        damaged[-1 - n] ^= 1
+        file.write_bytes((b"", content[: len(content) // 2], bytes(damaged))[n % 3])
+    result = installation.run()
+    assert_results(result, RIGHT)
+    assert (result["loaded"], result["compiled"]) == (0, 2)
+    assert result["warnings"] == []
+    result = installation.run()
+    assert_results(result, RIGHT)
+    assert (result["loaded"], result["compiled"]) == (2, 0)
+
+
+def assert_one_warning(result: dict[str, Any]) -> None:
+    assert_results(result, RIGHT)
+    ((category, message),) = result["warnings"]
+    assert category == "CacheWarning"
+    assert "NUMBA_CACHE_DIR" in message
+
+
+def test_no_folder_to_write_to_costs_one_warning(tmp_path: Path) -> None:
+    # A folder below a file cannot be made, whoever asks.
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    installed = Installation(tmp_path)
+    (installed.kernels / "__pycache__").write_text("")
+    below = str(blocked / "cache")
+    nowhere = {"HOME": below, "XDG_CACHE_HOME": below, "LOCALAPPDATA": below, "USERPROFILE": below}
+    assert_one_warning(installed.run(NUMBA_CACHE_DIR=below, **nowhere))
+
+
+def test_a_folder_that_can_no_longer_be_written_costs_one_warning(
+    installation: Installation, tmp_path: Path
+) -> None:
+    cache = str(tmp_path / "cache")
+    spoil = f"import shutil; shutil.rmtree({cache!r}); open({cache!r}, 'w').close()"
+    assert_one_warning(installation.run(spoil, NUMBA_CACHE_DIR=cache))
+
+
+def test_a_file_that_cannot_be_opened_is_compiled_anew(tmp_path: Path) -> None:
+    files = _jit.KernelFiles(str(tmp_path), "name", "stamp")
+    files.save("key", {"some": "data"})
+    assert files.load("key") == {"some": "data"}
+    assert files.load("other key") is None
+    assert _jit.KernelFiles(str(tmp_path), "name", "other stamp").load("key") is None
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    file.mkdir()
+    assert files.load("key") is None
+
+
+# --- the digest that ties kernels to their sources --------------------------------------
+
+
+@each_source
+def test_every_source_is_in_the_digest(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "kernels"
+    shutil.copytree(source.parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    assert _jit.digest_sources(folder) == _jit.SOURCES
+    copy = folder / source.name
+    copy.write_text(source.read_text() + "\n")
+    edited = _jit.digest_sources(folder)
+    copy.rename(folder / f"{source.stem}_renamed.py")
+    renamed = _jit.digest_sources(folder)
+    (folder / f"{source.stem}_renamed.py").unlink()
+    removed = _jit.digest_sources(folder)
+    assert len({_jit.SOURCES, edited, renamed, removed}) == 4
+
+
+# --- what kernels are made of -----------------------------------------------------------
+
+
+def imports(source: Path) -> Iterator[tuple[int, str, str]]:
+    """Level, module and name of everything that a file imports."""
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield 0, name.name, ""
+        elif isinstance(node, ast.ImportFrom):
+            for name in node.names:
+                yield node.level, node.module or "", name.name
+
+
+@each_source
+def test_kernels_import_only_numpy_numba_and_each_other(source: Path) -> None:
+    siblings = {other.stem for other in SOURCES}
+    outside = {"numpy", "numba", "llvmlite"} | set(sys.stdlib_module_names)
+    for level, module, name in imports(source):
+        if level:
+            assert level == 1
+            assert (module or name) in siblings
+        else:
+            assert module.split(".")[0] in outside, module
+
+
+@each_source
+def test_only_one_file_chooses_numba_options(source: Path) -> None:
+    if source.stem != "_jit":
+        for _, module, name in imports(source):
+            assert not (module.split(".")[0] == "numba" and "jit" in name)
+            assert name not in ("vectorize", "guvectorize", "stencil", "cfunc", "prange")
+
+
+@pytest.mark.parametrize("name", ["reference", "checks", "steps"])
+def test_nothing_else_imports_numba(name: str) -> None:
+    for _, module, _ in imports(PACKAGE / f"{name}.py"):
+        assert module.split(".")[0] not in ("numba", "llvmlite")
+
+
+def dispatchers() -> dict[str, Any]:
+    found = {}
+    for source in SOURCES:
+        module = importlib.import_module(f"fastrnn.kernels.{source.stem}")
+        for name, value in vars(module).items():
+            if isinstance(value, Dispatcher) and value.py_func.__module__ == module.__name__:
+                found[f"{source.stem}.{name}"] = value
+    return found
+
+
+@pytest.mark.parametrize("name", dispatchers())
+def test_numba_options(name: str) -> None:
+    dispatcher = dispatchers()[name]
+    options = dict(dispatcher.targetoptions)
+    assert options.pop("nopython", True)
+    assert options.pop("error_model") == "numpy"
+    assert options.pop("boundscheck") is False
+    kept = isinstance(dispatcher._cache, _jit.KernelCache)
+    assert options.pop("nogil", False) == kept
+    # The rest says how functions are put together: no fastmath, no parallel.
+    assert options.keys() <= {"inline", "forceinline", "no_cpython_wrapper", "no_cfunc_wrapper"}
+
+
+def test_operations_keep_their_order() -> None:
+    """No instruction of a compiled kernel may be reordered, or may take NaN for impossible."""
+    anew = njit(tanh_array.py_func, **tanh_array.targetoptions)  # a cached one has no code to see
+    anew(np.zeros(1), np.zeros(1))
+    flags = {"fast", "reassoc", "nnan", "ninf", "nsz", "arcp", "contract", "afn"}
+    for code in anew.inspect_llvm().values():
+        lines = [line.split() for line in code.splitlines()]
+        arithmetic = [words for words in lines if {"fadd", "fmul", "fsub", "fdiv"} & set(words)]
+        assert arithmetic
+        assert not any(flags & set(words) for words in arithmetic)
+
+
+def test_a_warning_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_jit._warn_uncached, "done", False)
+    with pytest.warns(_jit.CacheWarning, match="NUMBA_CACHE_DIR"):
+        _jit._warn_uncached(OSError("no space"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _jit._warn_uncached(OSError("no space"))
