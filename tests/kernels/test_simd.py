@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from fastrnn.kernels.simd import (
     fold_sum,
     load,
     load_full,
+    narrow,
     padded,
     peek,
     pointer,
@@ -52,49 +54,74 @@ Array = NDArray[Any]
 each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
 
 
-def lanes(dtype: Any) -> int:
-    return VECTOR_BITS // 8 // np.dtype(dtype).itemsize
+@njit(inline="always")
+def widest(array):
+    return pointer(array)
+
+
+@njit(inline="always")
+def half(array):
+    return narrow(pointer(array))
+
+
+VIEWS = {widest: 1, half: 2}
+each_width = pytest.mark.parametrize("view", VIEWS, ids=["widest", "half"])
+
+
+def lanes(dtype: Any, view: Any = widest) -> int:
+    """Elements in a vector that is read through this view of an array."""
+    return VECTOR_BITS // 8 // np.dtype(dtype).itemsize // VIEWS[view]
 
 
 # --- memory -----------------------------------------------------------------------------
 
 
-@njit(error_model="numpy")
-def copy_part(source, at, count, out):
-    store_full(pointer(out), load(pointer(source) + at, count))
+@cache
+def copy_part(view):
+    @njit(error_model="numpy")
+    def function(source, at, count, out):
+        store_full(view(out), load(view(source) + at, count))
+
+    return function
 
 
-@njit(error_model="numpy")
-def store_part(source, count, out, at):
-    store(pointer(out) + at, load_full(pointer(source)), count)
+@cache
+def store_part(view):
+    @njit(error_model="numpy")
+    def function(source, count, out, at):
+        store(view(out) + at, load_full(view(source)), count)
+
+    return function
 
 
 @each_type
-def test_load_reads_the_first_lanes_and_zeros(dtype: Any) -> None:
-    n = lanes(dtype)
+@each_width
+def test_load_reads_the_first_lanes_and_zeros(dtype: Any, view: Any) -> None:
+    n = lanes(dtype, view)
     numbers = normal((3 * n,), dtype)
     for count in range(-2, n + 1):
         source = guarded_copy(numbers[: n + max(count, 0)])
         out = guarded(n, dtype)
-        copy_part(source, n, count, out)  # up to the band, no further
+        copy_part(view)(source, n, count, out)  # up to the band, no further
         expected = np.zeros(n, dtype)
         expected[: max(count, 0)] = source[n:]
         assert np.array_equal(out, expected)
         assert_untouched(out)
     for more in (n + 1, 1000):
         out = guarded(n, dtype)
-        copy_part(guarded_copy(numbers), 1, more, out)
+        copy_part(view)(guarded_copy(numbers), 1, more, out)
         assert np.array_equal(out, numbers[1 : 1 + n])
 
 
 @each_type
-def test_store_writes_the_first_lanes(dtype: Any) -> None:
-    n = lanes(dtype)
+@each_width
+def test_store_writes_the_first_lanes(dtype: Any, view: Any) -> None:
+    n = lanes(dtype, view)
     numbers = normal((n,), dtype)
     for count in (*range(-2, n + 3), 1000):
         kept = min(max(count, 0), n)
         out = guarded(1 + kept, dtype)
-        store_part(guarded_copy(numbers), count, out, 1)
+        store_part(view)(guarded_copy(numbers), count, out, 1)
         assert np.isnan(out[0])
         assert np.array_equal(out[1:], numbers[:kept])
         assert_untouched(out)
@@ -106,34 +133,38 @@ number = constant(float32=0.1, float64=0.2)
 tail = polynomial(float32=(1.5, -0.5, 0.25, 0.125), float64=(1.5, -0.5, 0.1, 0.3, -0.2))
 
 
-@njit(error_model="numpy")
-def operations(a, b, c, out, row):
-    """Row after row of `out`, in the order of `expected_operations`."""
-    p = pointer(out)
-    x, y, z = load_full(pointer(a)), load_full(pointer(b)), load_full(pointer(c))
-    store_full(p, x + y)
-    store_full(p + row, x - y)
-    store_full(p + 2 * row, x * y)
-    store_full(p + 3 * row, x / y)
-    store_full(p + 4 * row, -x)
-    store_full(p + 5 * row, 0.1 + x)
-    store_full(p + 6 * row, x - 0.1)
-    store_full(p + 7 * row, 0.1 * x)
-    store_full(p + 8 * row, 0.1 / x)
-    store_full(p + 9 * row, absolute(x))
-    store_full(p + 10 * row, copysign(x, y))
-    store_full(p + 11 * row, select_less(x, y, x, z))
-    store_full(p + 12 * row, select_less(0.1, x, z, 0.3))
-    store_full(p + 13 * row, number(x))
-    store_full(p + 14 * row, broadcast(pointer(a) + 1))
-    store_full(p + 15 * row, first_lanes(x, y, 1))
-    store_full(p + 16 * row, fold_max(x))
-    store_full(p + 17 * row, first_lanes(x, y, 0))
-    store_full(p + 18 * row, fma(x, y, z))
-    store_full(p + 19 * row, fma(x, 0.1, z))
-    store_full(p + 20 * row, tail(x))
-    store_full(p + 21 * row, fold_sum(x))
-    poke(p + 22 * row, peek(pointer(a)))
+@cache
+def operations(view):
+    @njit(error_model="numpy")
+    def function(a, b, c, out, row):
+        """Row after row of `out`, in the order of `expected_operations`."""
+        p = view(out)
+        x, y, z = load_full(view(a)), load_full(view(b)), load_full(view(c))
+        store_full(p, x + y)
+        store_full(p + row, x - y)
+        store_full(p + 2 * row, x * y)
+        store_full(p + 3 * row, x / y)
+        store_full(p + 4 * row, -x)
+        store_full(p + 5 * row, 0.1 + x)
+        store_full(p + 6 * row, x - 0.1)
+        store_full(p + 7 * row, 0.1 * x)
+        store_full(p + 8 * row, 0.1 / x)
+        store_full(p + 9 * row, absolute(x))
+        store_full(p + 10 * row, copysign(x, y))
+        store_full(p + 11 * row, select_less(x, y, x, z))
+        store_full(p + 12 * row, select_less(0.1, x, z, 0.3))
+        store_full(p + 13 * row, number(x))
+        store_full(p + 14 * row, broadcast(view(b) + (row - 1)))
+        store_full(p + 15 * row, first_lanes(x, y, 1))
+        store_full(p + 16 * row, fold_max(x))
+        store_full(p + 17 * row, first_lanes(x, y, 0))
+        store_full(p + 18 * row, fma(x, y, z))
+        store_full(p + 19 * row, fma(x, 0.1, z))
+        store_full(p + 20 * row, tail(x))
+        store_full(p + 21 * row, fold_sum(x))
+        poke(p + 22 * row, peek(view(a)))
+
+    return function
 
 
 def expected_operations(x: Array, y: Array, z: Array) -> list[Array]:
@@ -143,17 +174,18 @@ def expected_operations(x: Array, y: Array, z: Array) -> list[Array]:
     return [
         x + y, x - y, x * y, x / y, -x, tenth + x, x - tenth, tenth * x, tenth / x,
         np.abs(x), np.copysign(x, y), np.where(x < y, x, z), np.where(tenth < x, z, dtype(0.3)),
-        np.full_like(x, 0.1 if single else 0.2), np.full_like(x, x[1]),
+        np.full_like(x, 0.1 if single else 0.2), np.full_like(x, y[-1]),
         np.concatenate((x[:1], y[1:])), np.full_like(x, x.max()), y,
     ]  # fmt: skip
 
 
 @each_type
-def test_operations(dtype: Any) -> None:
-    n = lanes(dtype)
+@each_width
+def test_operations(dtype: Any, view: Any) -> None:
+    n = lanes(dtype, view)
     x, y, z = normal((3, n), dtype)
     out = np.full((23, n), np.nan, dtype)
-    operations(x, y, z, out, n)
+    operations(view)(x, y, z, out, n)
     expected = expected_operations(x, y, z)
     for row, array in enumerate(expected):
         np.testing.assert_array_equal(out[row], array, err_msg=str(row))
@@ -175,14 +207,15 @@ def test_operations(dtype: Any) -> None:
 
 
 @each_type
-def test_special_operands(dtype: Any) -> None:
-    n = lanes(dtype)
+@each_width
+def test_special_operands(dtype: Any, view: Any) -> None:
+    n = lanes(dtype, view)
     special = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0, -1.0, 1e-40], dtype)
     x, y = np.resize(special, n), np.resize(special[::-1], n)
     for shift in range(len(special)):
         z = np.resize(np.roll(special, shift), n)
         out = np.full((23, n), np.nan, dtype)
-        operations(x, z, y, out, n)
+        operations(view)(x, z, y, out, n)
         with np.errstate(all="ignore"):
             expected = expected_operations(x, z, y)
         for row, array in enumerate(expected):
@@ -193,59 +226,75 @@ def test_special_operands(dtype: Any) -> None:
 
 
 @each_type
-def test_fma_rounds_once_where_the_cpu_can(dtype: Any) -> None:
-    n, eps = lanes(dtype), Fraction(float(np.finfo(dtype).eps))
+@each_width
+def test_fma_rounds_once_where_the_cpu_can(dtype: Any, view: Any) -> None:
+    n, eps = lanes(dtype, view), Fraction(float(np.finfo(dtype).eps))
     x = np.full(n, float(1 + eps), dtype)
     out = np.full((23, n), np.nan, dtype)
-    operations(x, x, -np.ones(n, dtype), out, n)
+    operations(view)(x, x, -np.ones(n, dtype), out, n)
     once, twice = 2 * eps + eps * eps, 2 * eps
     assert (out[18] == float(once if HAS_FMA else twice)).all()
 
 
-@njit(error_model="numpy")
-def scale(v, t, out):
-    store_full(pointer(out), add_exponent(load_full(pointer(v)), load_full(pointer(t))))
+@cache
+def scale(view):
+    @njit(error_model="numpy")
+    def function(v, t, out):
+        store_full(view(out), add_exponent(load_full(view(v)), load_full(view(t))))
+
+    return function
 
 
 @each_type
-def test_add_exponent(dtype: Any) -> None:
-    n = lanes(dtype)
+@each_width
+def test_add_exponent(dtype: Any, view: Any) -> None:
+    n = lanes(dtype, view)
     magic = 12582912.0 if dtype == np.float32 else 6755399441055744.0
     powers = np.resize([-3, 0, 1, 7, -60, 60], n)
     v, out = normal((n,), dtype), np.zeros(n, dtype)
-    scale(v, (magic + powers).astype(dtype), out)
+    scale(view)(v, (magic + powers).astype(dtype), out)
     assert np.array_equal(out, np.ldexp(v, powers))
 
 
-@njit(error_model="numpy")
-def round_up(array, columns):
-    return padded(pointer(array), columns), simd.lanes(pointer(array))
+@cache
+def round_up(view):
+    @njit(error_model="numpy")
+    def function(array, columns):
+        return padded(view(array), columns), simd.lanes(view(array))
+
+    return function
 
 
 @each_type
-def test_padded(dtype: Any) -> None:
-    n = lanes(dtype)
+@each_width
+def test_padded(dtype: Any, view: Any) -> None:
+    n = lanes(dtype, view)
     for columns in range(3 * n):
-        assert round_up(np.zeros(1, dtype), columns) == (-(-columns // n) * n, n)
+        assert round_up(view)(np.zeros(1, dtype), columns) == (-(-columns // n) * n, n)
 
 
 # --- tiles ------------------------------------------------------------------------------
 
 
-@njit(error_model="numpy")
-def tile_products(source, out, out_row, w, x, x_row, depth, count):
-    """``source + x @ w``, three rows of a full panel."""
-    column = simd.lanes(pointer(out))
-    tile = tile_like(tile_zero(pointer(out), WIDTH, 1), 3)
-    tile = tile_load(tile, pointer(source), column, out_row, count)
-    for k in range(depth):
-        tile = rank1(tile, pointer(w) + k * tile_columns(tile), pointer(x) + k, x_row)
-    tile_store(tile, pointer(out), column, out_row, count)
+@cache
+def tile_products(view):
+    @njit(error_model="numpy")
+    def function(source, out, out_row, w, x, x_row, depth, count):
+        """``source + x @ w``, three rows of a full panel."""
+        column = simd.lanes(view(out))
+        tile = tile_like(tile_zero(view(out), WIDTH, 1), 3)
+        tile = tile_load(tile, view(source), column, out_row, count)
+        for k in range(depth):
+            tile = rank1(tile, view(w) + k * tile_columns(tile), view(x) + k, x_row)
+        tile_store(tile, view(out), column, out_row, count)
+
+    return function
 
 
 @each_type
-def test_tiles(dtype: Any) -> None:
-    n = lanes(dtype)
+@each_width
+def test_tiles(dtype: Any, view: Any) -> None:
+    n = lanes(dtype, view)
     across, depth = WIDTH * n, 5
     row = across + 3
     rng = np.random.default_rng(0)
@@ -258,7 +307,7 @@ def test_tiles(dtype: Any) -> None:
         size = 2 * row + (WIDTH - 1) * n + count
         source, out = guarded(size, dtype), guarded(size, dtype)
         rows_in(source, (3, across - n + count), row)[...] = old[:, : across - n + count]
-        tile_products(source, out, row, guarded_copy(w), guarded_copy(x), depth, depth, count)
+        tile_products(view)(source, out, row, guarded_copy(w), guarded_copy(x), depth, depth, count)
         whole = np.full(3 * row, np.nan, dtype)
         whole[:size] = out
         result = whole.reshape(3, row)
@@ -268,19 +317,28 @@ def test_tiles(dtype: Any) -> None:
         assert_untouched(out)
 
 
-@njit(error_model="numpy")
-def block(source, source_row, out, out_row):
-    transpose_block(pointer(source), source_row, pointer(out), out_row)
+@cache
+def block(view):
+    @njit(error_model="numpy")
+    def function(source, source_row, out, out_row):
+        transpose_block(view(source), source_row, view(out), out_row)
+
+    return function
 
 
-@njit(error_model="numpy")
-def block_part(source, source_row, rows, columns, out, out_row, stored):
-    transpose_part(pointer(source), source_row, rows, columns, pointer(out), out_row, stored)
+@cache
+def block_part(view):
+    @njit(error_model="numpy")
+    def function(source, source_row, rows, columns, out, out_row, stored):
+        transpose_part(view(source), source_row, rows, columns, view(out), out_row, stored)
+
+    return function
 
 
 @each_type
-def test_transposed_blocks(dtype: Any) -> None:
-    n = lanes(dtype)
+@each_width
+def test_transposed_blocks(dtype: Any, view: Any) -> None:
+    n = lanes(dtype, view)
     matrix = normal((n, n), dtype)
     for rows in range(n + 1):
         for columns in range(n + 1):
@@ -288,13 +346,13 @@ def test_transposed_blocks(dtype: Any) -> None:
                 source = guarded(max(rows * (n + 2) - 2 - (n - columns), 0), dtype)
                 out = guarded(max(columns * (n + 3) - 3 - (n - stored), 0), dtype)
                 rows_in(source, (rows, columns), n + 2)[...] = matrix[:rows, :columns]
-                block_part(source, n + 2, rows, columns, out, n + 3, stored)
+                block_part(view)(source, n + 2, rows, columns, out, n + 3, stored)
                 result = rows_in(out, (columns, stored), n + 3)
                 assert np.array_equal(result[:, :rows], matrix[:rows, :columns].T)
                 assert not result[:, rows:].any()
                 assert_untouched(out, (columns, stored), n + 3)
     out = guarded(n * (n + 3) - 3, dtype)
-    block(guarded_copy(matrix), n, out, n + 3)
+    block(view)(guarded_copy(matrix), n, out, n + 3)
     assert np.array_equal(rows_in(out, (n, n), n + 3), matrix.T)
     assert_untouched(out, (n, n), n + 3)
 
