@@ -37,6 +37,7 @@ Sizes = tuple[int, int, int, int]
 
 GRID: tuple[Sizes, ...] = (  # D, H, B, T
     (3, 5, 10, 4),
+    (1, 24, 1, 1000),
     (27, 100, 1, 50),
     (32, 32, 1, 100),
     (64, 64, 1, 100),
@@ -47,11 +48,11 @@ GRID: tuple[Sizes, ...] = (  # D, H, B, T
     (512, 512, 16, 25),
     (1024, 1024, 16, 25),
 )
-QUICK_GRID = (GRID[0], GRID[3], GRID[4])
-FUNCTIONS_GRID = GRID[:5]
+QUICK_GRID = ((3, 5, 10, 4), (64, 64, 1, 100), (128, 128, 32, 50))
+FUNCTIONS_GRID = tuple(sizes for sizes in GRID if sizes[1] <= 128)
 DTYPES = ("float32", "float64")
 LAYER_TASKS = ("forward", "training")
-FUNCTION_TASKS = ("functions", "functions + backward", "cell", "cell backward")
+FUNCTION_TASKS = ("forward", "forward+backward", "cell forward", "cell backward")
 
 BATCH = 1e-3  # seconds that calls are timed in one piece, if one call is shorter
 LEAST_ROUNDS = 3
@@ -243,29 +244,36 @@ def operations(cell: str, task: str, sizes: Sizes) -> float:
 
 def function_task(problem: Problem, task: str, module: Any) -> Task:
     """A notebook function of `reference` or of `fastrnn`."""
-    cell, parameters = problem.cell, problem.parameters
+    parameters = problem.parameters
     x, da = (np.ascontiguousarray(a.transpose(2, 1, 0)) for a in (problem.x, problem.dh))
-    first = [np.ascontiguousarray(state.T) for state in problem.first_states()]
-    names = ["a", "y"]
-    if cell == "lstm":
-        names.insert(2 if task.startswith("functions") else 1, "c")
-    forward = getattr(module, f"{cell}_forward")
-    backward = getattr(module, f"{cell}_backward")
-    cell_forward = getattr(module, f"{cell}_cell_forward")
-    cell_backward = getattr(module, f"{cell}_cell_backward")
+    a0, *c0 = (np.ascontiguousarray(state.T) for state in problem.first_states())
+    xt, da_next = x[:, :, 0].copy(), da[:, :, 0].copy()
+    forward, backward, cell_forward, cell_backward = (
+        getattr(module, f"{problem.cell}_{name}")
+        for name in ("forward", "backward", "cell_forward", "cell_backward")
+    )
 
-    def read(out: Any) -> Results:
-        return dict(zip(names, out[:-1], strict=True))
+    def read_forward(out: Any) -> Results:
+        return dict(zip(("a", "y", "c"), out[:-1], strict=False))
 
-    if task == "functions":
-        return Task(lambda: forward(x, first[0], parameters), read)
-    if task == "functions + backward":
-        return Task(lambda: backward(da, forward(x, first[0], parameters)[-1]), dict)
-    xt, dstates = x[:, :, 0].copy(), [da[:, :, 0].copy(), *first[1:]]
-    if task == "cell":
-        return Task(lambda: cell_forward(xt, *first, parameters), read)
-    cache = getattr(reference, f"{cell}_cell_forward")(xt, *first, parameters)[-1]
-    return Task(lambda: cell_backward(*dstates, cache), dict)
+    def read_cell(out: Any) -> Results:
+        return dict(zip(("a", "c", "y") if c0 else ("a", "y"), out[:-1], strict=True))
+
+    if task == "forward":
+        return Task(lambda: forward(x, a0, parameters), read_forward)
+    if task == "forward+backward":
+        return Task(lambda: backward(da, forward(x, a0, parameters)[-1]), dict)
+    if task == "cell forward":
+        return Task(lambda: cell_forward(xt, a0, *c0, parameters), read_cell)
+    if task == "cell backward":
+        cache = cell_forward(xt, a0, *c0, parameters)[-1]
+        return Task(lambda: cell_backward(da_next, *c0, cache), dict)
+    caches = forward(x, a0, parameters)[-1]
+    if task == "backward":
+        return Task(lambda: backward(da, caches), dict)
+    if task == "head backward":  # with as many classes as inputs
+        return Task(lambda: module.output_backward(x, caches), dict)
+    raise ValueError(f"no task {task!r}")
 
 
 def function_row(cell: str, task: str, dtype: str, sizes: Sizes, seconds: float) -> Row:
@@ -306,7 +314,7 @@ class Table:
             self.columns += ["GFLOP/s", "of FMA"]
         self.libraries = libraries
         self.layers = layers
-        self.task_width = 8 if layers else 20
+        self.task_width = 8 if layers else 16
 
     def head(self) -> str:
         lead = f"{'':5}{'':{self.task_width}} {'':8}{'D,H,B,T':>15}"
@@ -353,10 +361,10 @@ def summarise(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def print_summary(summary: list[dict[str, Any]]) -> None:
-    print(f"\n{'':45}{'NumPy/fastrnn':>22}{'best peer/fastrnn':>22}")
-    print(f"{'':45}" + 2 * f"{'least':>11}{'geo. mean':>11}")
+    print(f"\n{'':36}{'NumPy/fastrnn':>22}{'best peer/fastrnn':>22}")
+    print(f"{'':36}" + 2 * f"{'least':>11}{'geo. mean':>11}")
     for entry in summary:
-        line = f"{entry['cell']:5}{entry['task']:21}{entry['dtype']:19}"
+        line = f"{entry['cell']:5}{entry['task']:18}{entry['dtype']:13}"
         for key in ("over_numpy", "over_peers"):
             ratios = entry[key] or {}
             line += "".join(

@@ -106,11 +106,11 @@ class Peer(ABC):
     """An implementation of both cells; `threads` is how many it may use."""
 
     name: str
-    package: str
+    needs: tuple[str, ...]  # packages, the first with the version
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.version: str = getattr(import_module(self.package), "__version__", "")
+        self.version: str = getattr(import_module(self.needs[0]), "__version__", "")
 
     @abstractmethod
     def forward(self, problem: Problem) -> Task:
@@ -125,7 +125,7 @@ class Reference(Peer):
     """`fastrnn.reference`, the plain NumPy equations; its head of one class runs along."""
 
     name = "NumPy"
-    package = "numpy"
+    needs = ("numpy",)
 
     def _prepare(self, problem: Problem) -> tuple[Any, tuple[Array, ...]]:
         """The notebooks' layout, (features, batch, time)."""
@@ -169,7 +169,7 @@ class Fastrnn(Peer):
     """The layer object with a workspace; training packs the weights anew."""
 
     name = "fastrnn"
-    package = "fastrnn"
+    needs = ("fastrnn",)
 
     def _prepare(self, problem: Problem, training: bool) -> tuple[Any, Any, Any]:
         layer: Any = (RNN if problem.cell == "rnn" else LSTM)(
@@ -204,7 +204,7 @@ class Torch(Peer):
     """``torch.nn.RNN`` and ``torch.nn.LSTM``."""
 
     name = "PyTorch"
-    package = "torch"
+    needs = ("torch",)
     _gates = "ifco"
 
     def __init__(self, threads: int) -> None:
@@ -262,7 +262,7 @@ class OnnxRuntime(Peer):
     """The ONNX operators RNN and LSTM, inputs and outputs bound to fixed buffers."""
 
     name = "ONNX Runtime"
-    package = "onnxruntime"
+    needs = ("onnxruntime", "onnx")
     _gates = "iofc"
 
     def __init__(self, threads: int) -> None:
@@ -327,7 +327,7 @@ class Jax(Peer):
     """``jax.jit`` around ``lax.scan``; all products that need not be in the scan are outside."""
 
     name = "JAX"
-    package = "jax"
+    needs = ("jax",)
     _gates = "ifco"
 
     def __init__(self, threads: int) -> None:

@@ -1,0 +1,64 @@
+"""Import and first calls, each in a fresh process."""
+
+import os
+import subprocess
+import sys
+
+PROBLEM = """
+import numpy as np
+import fastrnn
+from fastrnn import peers
+problem = peers.random_problem("lstm", 3, 5, 10, 4, "float32")
+x, h0 = problem.x.transpose(2, 1, 0).copy(), problem.h0.T.copy()
+da = problem.dh.transpose(2, 1, 0).copy()
+"""
+FORWARD = "out = fastrnn.lstm_forward(x, h0, problem.parameters)\n"
+TRAINING = FORWARD + "fastrnn.lstm_backward(da, out[-1])\n"
+CALLS = {"lstm_forward": FORWARD, "lstm_forward and lstm_backward": TRAINING}
+UNCACHED = """
+import atexit, os, tempfile
+folder = tempfile.TemporaryDirectory()
+os.environ["NUMBA_CACHE_DIR"] = folder.name
+"""
+
+
+class Import:
+    """What fastrnn adds is the difference."""
+
+    params = ("numpy, numba", "numpy, numba, fastrnn")
+    param_names = ("modules",)
+    rounds = 1
+    repeat = (3, 5, 10.0)
+    number = 1
+
+    def timeraw_import(self, modules: str) -> str:
+        return f"import {modules}"
+
+
+class FirstCall:
+    """The first call in a process, its import apart."""
+
+    params = tuple(CALLS)
+    param_names = ("call",)
+    rounds = 1
+    number = 1
+    warmup_time = 0
+    timeout = 300
+
+    def setup(self, call: str) -> None:
+        """Fill the cache, in a process of its own as the calls are."""
+        if "NUMBA_CACHE_DIR" in os.environ:
+            subprocess.run([sys.executable, "-c", PROBLEM + CALLS[call]], check=True)
+
+    def timeraw_cold(self, call: str) -> tuple[str, str]:
+        """Compiling."""
+        return CALLS[call], UNCACHED + PROBLEM
+
+    timeraw_cold.repeat = 1  # type: ignore[attr-defined]
+    timeraw_cold.min_run_count = 1  # type: ignore[attr-defined]
+
+    def timeraw_cached(self, call: str) -> tuple[str, str]:
+        """Loading compiled kernels from disk."""
+        return CALLS[call], PROBLEM
+
+    timeraw_cached.repeat = (3, 5, 10.0)  # type: ignore[attr-defined]

@@ -1,0 +1,105 @@
+"""Figures that are no times: ratios, rates, accuracy, seconds of compiling."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import numpy as np
+
+import fastrnn
+from fastrnn import bench, peers
+
+from .common import CELLS, DTYPES, PEERS, peer, sizes_of
+
+SIZES = ["3,5,10,4", "64,64,1,100", "128,128,32,50", "512,512,16,25"]
+SECONDS = 0.5  # of timing for a figure
+
+
+class BestPeer:
+    """How many times as long the best of the installed peers takes, timed in turns."""
+
+    params = (CELLS, ["forward", "training"], DTYPES, SIZES)
+    param_names = ("cell", "task", "dtype", "D,H,B,T")
+    unit = "best peer / fastrnn"
+
+    def track_best_peer(self, cell: str, task: str, dtype: str, sizes: str) -> float:
+        libraries = peers.installed(1)[0]
+        if not libraries:
+            raise NotImplementedError(f"none of {', '.join(PEERS)} is installed")
+        row = bench.layer_row(
+            cell, task, dtype, sizes_of(sizes), [peers.Fastrnn(1), *libraries], 1, SECONDS
+        )
+        if row.wrong:
+            raise RuntimeError(str(row.notes))
+        return row.over_peers
+
+
+class Rate:
+    """Operations in the products, against what the full tile does on data in L1."""
+
+    params = (CELLS, ["forward", "training"], DTYPES, SIZES[1:])
+    param_names = BestPeer.param_names
+    unit = "% of FMA rate"
+
+    def track_rate(self, cell: str, task: str, dtype: str, sizes: str) -> float:
+        row = bench.layer_row(cell, task, dtype, sizes_of(sizes), [peers.Fastrnn(1)], 1, SECONDS)
+        if row.wrong:
+            raise RuntimeError(str(row.notes))
+        return 100 * row.rate / row.peak
+
+
+class Threads:
+    """How many times as fast two threads are as one."""
+
+    params = (CELLS, ["forward", "training"], DTYPES, ["3,5,10,4", "512,512,4,25", "512,512,16,25"])
+    param_names = BestPeer.param_names
+    unit = "times"
+
+    def track_two_threads(self, cell: str, task: str, dtype: str, sizes: str) -> float:
+        if (os.cpu_count() or 1) < 2:
+            raise NotImplementedError("only one core")
+        problem = peers.random_problem(cell, *sizes_of(sizes), dtype)
+        runs = {str(n): getattr(peer("fastrnn", n), task)(problem).run for n in (1, 2)}
+        times = bench.least_times(runs, SECONDS, bench.clock_for(2)[0])
+        return times["1"] / times["2"]
+
+
+class Accuracy:
+    """The worst error in a million arguments."""
+
+    params = (["tanh", "sigmoid"], DTYPES)
+    param_names = ("function", "dtype")
+    unit = "ulp"
+
+    def track_ulp(self, function: str, dtype: str) -> float:
+        wide = np.float64 if dtype == "float32" else np.longdouble
+        if np.finfo(wide).nmant < np.finfo(dtype).nmant + 10:
+            raise NotImplementedError("no wider type to compare with")
+        rng = np.random.default_rng(0)
+        x = np.concatenate([scale * rng.standard_normal(250_000) for scale in (1e-3, 0.3, 2, 10)])
+        x = x.astype(dtype)
+        found, exact = (
+            getattr(fastrnn, function)(x),
+            getattr(peers.reference, function)(x.astype(wide)),
+        )
+        unit = np.spacing(np.abs(exact).astype(dtype)).astype(wide)
+        return float((np.abs(found - exact) / unit).max())
+
+
+class Compiling:
+    """All that a user calls, for one type, from an empty cache."""
+
+    params = DTYPES
+    param_names = ("dtype",)
+    unit = "s"
+    timeout = 600
+
+    def track_warmup(self, dtype: str) -> float:
+        code = f"import fastrnn; print(fastrnn.warmup({dtype!r}))"
+        with tempfile.TemporaryDirectory() as folder:
+            environment: dict[str, Any] = {**os.environ, "NUMBA_CACHE_DIR": folder}
+            command = [sys.executable, "-c", code]
+            out = subprocess.run(command, env=environment, check=True, capture_output=True)
+        return float(out.stdout)
