@@ -6,15 +6,16 @@ Shapes: ``h (N, H)``, one row for each step of each example, ``y (N, O)`` with `
 from ._jit import inline, kernel
 from .activations import softmax_row
 from .linear import (
-    DEPTH,
     accumulate,
     accumulate_panel_space,
+    add_rows,
     multiply,
     pack_columns,
     pack_rows,
+    passes,
     reverse_axes,
-    sum_rows,
     transpose,
+    zero_row,
 )
 from .simd import pointer
 
@@ -48,12 +49,14 @@ def output_backward(dz, h, w_y, dz_rows, dh, da, dw, db, scratch):
     multiply(N, H, dh, H, dh, H, 0, rows, O, 1, scratch, O)
     reverse_axes(dh, pointer(da), T, B, H)
 
-    transposed = scratch + accumulate_panel_space(h, N)
+    depth = passes(N)
+    transposed = scratch + accumulate_panel_space(h, depth)
+    zero_row(O, pointer(db))
     k = 0
     while k == 0 or k < N:
-        n = min(DEPTH, N - k)
+        n = min(depth, N - k)
+        add_rows(O, pointer(db), rows + k * O, O, n)
         transpose(rows + k * O, O, transposed, n, n, O, n)
         kept = H if k > 0 else 0
         accumulate(O, H, dw, H, transposed, n, h + k * H, H, n, kept, scratch)
-        k += DEPTH
-    sum_rows(O, pointer(db), rows, O, N)
+        k += max(depth, 1)

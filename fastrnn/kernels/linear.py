@@ -24,6 +24,7 @@ from .simd import (
     tile_columns,
     tile_like,
     tile_load,
+    tile_prefetch,
     tile_store,
     tile_zero,
     transpose_block,
@@ -41,6 +42,7 @@ def _multiply_tile(
     w_step = tile_columns(tile)
     x = x + r * x_row
     tile = tile_load(tile, start + r * start_row, column, start_row, kept)
+    tile_prefetch(tile, out + r * out_row, column, out_row)
     for k in range(depth):
         tile = rank1(tile, w + k * w_step, x + k * x_step, x_row)
     tile_store(tile, out + r * out_row, column, out_row, count)
@@ -213,20 +215,23 @@ def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, p
 
 
 @inline
-def accumulate_panel_space(p, depth):
-    """Elements that `accumulate` packs at once, from at most `DEPTH` rows."""
-    return min(DEPTH, depth) * tile_columns(tile_zero(p, WIDTH, 1))
+def passes(depth):
+    """Rows of one pass over `depth` rows: at most `DEPTH`, and all passes about equal."""
+    count = (depth + DEPTH - 1) // DEPTH
+    return (depth + count - 1) // max(count, 1)
 
 
 @inline
-def sum_rows(columns, out, x, x_row, rows):
-    """``out = sum over rows of x``, row after row."""
-    column = lanes(out)
-    for j in range(0, columns, column):
-        total = load(out, 0)
-        for r in range(rows):
-            total = total + load(x + (r * x_row + j), columns - j)
-        store(out + j, total, columns - j)
+def accumulate_panel_space(p, depth):
+    """Elements that `accumulate` packs at once."""
+    return depth * tile_columns(tile_zero(p, WIDTH, 1))
+
+
+@inline
+def add_rows(columns, out, x, x_row, rows):
+    """``out += sum over rows of x``, row after row."""
+    for r in range(rows):
+        add_row(columns, out, x + r * x_row)
 
 
 @inline

@@ -13,16 +13,16 @@ from ._jit import inline, kernel
 from .activations import sigmoid, tanh
 from .head import predict
 from .linear import (
-    DEPTH,
     accumulate,
     accumulate_panel_space,
     add_row,
+    add_rows,
     copy_row,
     multiply,
     multiply_panel,
     pack_rows,
+    passes,
     reverse_axes,
-    sum_rows,
     transpose,
     zero_row,
 )
@@ -264,18 +264,21 @@ def weight_gradients(x, h, dgates, dw, db, N, D, H, g0, g1, scratch):
 
     h : the old states.
     """
-    transposed = scratch + accumulate_panel_space(h, N)
+    depth = passes(N)
+    transposed = scratch + accumulate_panel_space(h, depth)
     out = dw + g0 * (H + D)
     rows = g1 - g0
+    zero_row(rows, db + g0)
     k = 0
     while k == 0 or k < N:
-        n = min(DEPTH, N - k)
+        n = min(depth, N - k)
         kept = 1 if k > 0 else 0
-        transpose(dgates + (k * GATES * H + g0), GATES * H, transposed, n, n, rows, n)
+        dgates_k = dgates + (k * GATES * H + g0)
+        add_rows(rows, db + g0, dgates_k, GATES * H, n)
+        transpose(dgates_k, GATES * H, transposed, n, n, rows, n)
         accumulate(rows, H, out, H + D, transposed, n, h + k * H, H, n, kept * H, scratch)
         accumulate(rows, D, out + H, H + D, transposed, n, x + k * D, D, n, kept * D, scratch)
-        k += DEPTH
-    sum_rows(rows, db + g0, dgates + g0, GATES * H, N)
+        k += max(depth, 1)
 
 
 @inline

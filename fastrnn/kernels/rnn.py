@@ -10,16 +10,16 @@ from ._jit import inline, kernel
 from .activations import tanh
 from .head import predict
 from .linear import (
-    DEPTH,
     accumulate,
     accumulate_panel_space,
     add_row,
+    add_rows,
     copy_row,
     multiply,
     pack_columns,
     pack_rows,
+    passes,
     reverse_axes,
-    sum_rows,
     transpose,
     zero_row,
 )
@@ -102,16 +102,19 @@ def weight_gradients(x, h, dz, dw_ax, dw_aa, db, N, D, H, g0, g1, scratch):
 
     h : the old states.
     """
-    transposed = scratch + accumulate_panel_space(h, N)
+    depth = passes(N)
+    transposed = scratch + accumulate_panel_space(h, depth)
+    zero_row(g1 - g0, db + g0)
     k = 0
     while k == 0 or k < N:
-        n = min(DEPTH, N - k)
+        n = min(depth, N - k)
         kept = 1 if k > 0 else 0
-        transpose(dz + (k * H + g0), H, transposed, n, n, g1 - g0, n)
+        dz_k = dz + (k * H + g0)
+        add_rows(g1 - g0, db + g0, dz_k, H, n)
+        transpose(dz_k, H, transposed, n, n, g1 - g0, n)
         accumulate(g1 - g0, H, dw_aa + g0 * H, H, transposed, n, h + k * H, H, n, kept * H, scratch)
         accumulate(g1 - g0, D, dw_ax + g0 * D, D, transposed, n, x + k * D, D, n, kept * D, scratch)
-        k += DEPTH
-    sum_rows(g1 - g0, db + g0, dz + g0, H, N)
+        k += max(depth, 1)
 
 
 @inline
