@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
-PROBLEM = """
+from .common import FIND
+
+PROBLEM = f"""
+{FIND}
 import numpy as np
 import fastrnn
 from fastrnn import peers
@@ -31,8 +34,8 @@ class Import:
     repeat = (3, 5, 10.0)
     number = 1
 
-    def timeraw_import(self, modules: str) -> str:
-        return f"import {modules}"
+    def timeraw_import(self, modules: str) -> tuple[str, str]:
+        return f"import {modules}", FIND
 
 
 class FirstCall:
@@ -54,11 +57,11 @@ class FirstCall:
         """Compiling."""
         return CALLS[call], UNCACHED + PROBLEM
 
-    timeraw_cold.repeat = 1  # type: ignore[attr-defined]
-    timeraw_cold.min_run_count = 1  # type: ignore[attr-defined]
+    timeraw_cold.repeat = 1
+    timeraw_cold.min_run_count = 1
 
     def timeraw_cached(self, call: str) -> tuple[str, str]:
         """Loading compiled kernels from disk."""
         return CALLS[call], PROBLEM
 
-    timeraw_cached.repeat = (3, 5, 10.0)  # type: ignore[attr-defined]
+    timeraw_cached.repeat = (3, 5, 10.0)

@@ -11,7 +11,7 @@ import numpy as np
 import fastrnn
 from fastrnn import bench, peers
 
-from .common import CELLS, DTYPES, PEERS, peer, sizes_of
+from .common import CELLS, DTYPES, FIND, PEERS, peer, sizes_of
 
 SIZES = ["3,5,10,4", "64,64,1,100", "128,128,32,50", "512,512,16,25"]
 SECONDS = 0.5  # of timing for a figure
@@ -97,7 +97,7 @@ class Compiling:
     timeout = 600
 
     def track_warmup(self, dtype: str) -> float:
-        code = f"import fastrnn; print(fastrnn.warmup({dtype!r}))"
+        code = f"{FIND}import fastrnn; print(fastrnn.warmup({dtype!r}))"
         with tempfile.TemporaryDirectory() as folder:
             environment: dict[str, Any] = {**os.environ, "NUMBA_CACHE_DIR": folder}
             command = [sys.executable, "-c", code]

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import fastrnn
 from fastrnn import bench, peers
 
 DTYPES = ["float32", "float64"]
@@ -15,6 +17,8 @@ BASELINES = ["NumPy", "fastrnn"]
 PEERS = [library.name for library in peers.LIBRARIES]
 
 SAMPLE = 0.01  # seconds
+# For processes of their own, which do not inherit it from asv.
+FIND = f"import sys; sys.path.append({str(Path(fastrnn.__file__).parents[1])!r})\n"
 
 
 def sizes_of(text: str) -> tuple[int, ...]:
