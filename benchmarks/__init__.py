@@ -5,9 +5,10 @@ JAX) are timed where they are installed; asv's own environments do not have them
 """
 
 import os
+import sys
 from pathlib import Path
 
-if os.environ.get("ASV") == "true":
+if "asv_runner" in sys.modules:
     # Before NumPy is loaded, and with it its BLAS.
     for name in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{name}_NUM_THREADS"] = "1"
