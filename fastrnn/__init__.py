@@ -4,6 +4,7 @@ from .activations import sigmoid, softmax, tanh
 from .head import output_backward
 from .lstm import LSTM, lstm_backward, lstm_cell_backward, lstm_cell_forward, lstm_forward
 from .rnn import RNN, rnn_backward, rnn_cell_backward, rnn_cell_forward, rnn_forward
+from .warmup import warmup
 
 __all__ = [
     "LSTM",
@@ -20,4 +21,5 @@ __all__ = [
     "sigmoid",
     "softmax",
     "tanh",
+    "warmup",
 ]

@@ -1,0 +1,74 @@
+"""Compile the kernels on purpose, so that no later call waits for it."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from .activations import sigmoid, softmax, tanh
+from .checks import FLOAT32, FLOAT64
+from .head import output_backward
+from .lstm import HEAD_KEYS as LSTM_HEAD
+from .lstm import KEYS as LSTM_KEYS
+from .lstm import LSTM, lstm_backward, lstm_forward
+from .rnn import HEAD_KEYS as RNN_HEAD
+from .rnn import KEYS as RNN_KEYS
+from .rnn import RNN, rnn_backward, rnn_forward
+
+
+def warmup(dtypes: Any = ("float32", "float64")) -> float:
+    """Compile every kernel, or load it from the cache on disk.
+
+    Without it a kernel is compiled by the first call that needs it, once on a machine, and
+    loaded by the first call in each process.
+
+    Parameters
+    ----------
+    dtypes : dtype or iterable of dtype
+        float32, float64 or both: the types that will be computed in.
+
+    Returns
+    -------
+    float
+        Seconds that it took.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype is neither.
+    """
+    one = isinstance(dtypes, str | type | np.dtype)
+    wanted = [np.dtype(dtype) for dtype in ((dtypes,) if one else dtypes)]
+    for dtype in wanted:
+        if dtype not in (FLOAT32, FLOAT64):
+            raise ValueError(f"dtypes has {dtype}; wanted float32, float64 or both")
+    start = time.perf_counter()
+    for dtype in wanted:
+        _call_everything(dtype)
+    return time.perf_counter() - start
+
+
+def _call_everything(dtype: np.dtype[Any]) -> None:
+    """Call what ends in a kernel, on arrays as small as can be."""
+    one = np.zeros((1, 1, 1), dtype)
+    state = np.zeros((1, 1), dtype)
+    sizes = {"n_a": 1, "n_x": 1, "n_y": 1, "n_a + n_x": 2, "1": 1}
+
+    for activation in softmax, sigmoid, tanh:
+        activation(one)
+    for keys, layer_type, forward, backward in (
+        (RNN_KEYS | RNN_HEAD, RNN, rnn_forward, rnn_backward),
+        (LSTM_KEYS | LSTM_HEAD, LSTM, lstm_forward, lstm_backward),
+    ):
+        parameters = {
+            key: np.zeros([sizes[axis] for axis in axes], dtype) for key, axes in keys.items()
+        }
+        *_, caches = forward(one, state, parameters)
+        backward(one, caches)
+        output_backward(one, caches)
+
+        layer = layer_type(parameters)
+        workspace = layer.workspace(1, 1)
+        layer.forward(one, workspace=workspace)
+        layer.backward(one, workspace=workspace)
+        layer.step(state, layer.zero_state(1))
