@@ -105,9 +105,10 @@ exact_n = constant(float32=19.5, float64=48.5)
 @leaf
 def sigmoid(x):
     """``1 / (1 + e**-x)``, e**-x = 2**n (1 + g); at most 1.5 ulp, down to the subnormals."""
-    x = select_less(40.0, x, 40.0, x)
-    x = select_less(x, lowest(x), lowest(x), x)
-    g, t = expm1_reduced(-x)
+    y = -x
+    y = select_less(y, -40.0, -40.0, y)
+    y = select_less(-lowest(x), y, -lowest(x), y)
+    g, t = expm1_reduced(y)
     n = absolute(t - magic(x))
 
     one = select_less(n, exact_n(x), unit(x), outer_unit(x))
