@@ -14,8 +14,9 @@ In those the gates of a unit lie side by side, in the order of `fastrnn.kernels.
     packed = [w[gate][j * lanes + lane][k]
               for j in blocks for k in range(depth) for gate in range(G) for lane in range(lanes)]
 
-(half of the gates at a time where a panel has two vectors).  The backward weights are the
-same matrices the other way, the gates one after the other in ``k``.
+(half of the gates at a time where a panel has two vectors; the last block has half as many
+lanes if its units fit into these).  The backward weights are the same matrices the other way,
+the gates one after the other in ``k``.
 """
 
 from typing import Any

@@ -78,6 +78,11 @@ def panel_space(array, depth):
 
 
 @njit(error_model="numpy")
+def passes(depth):
+    return linear.passes(depth)
+
+
+@njit(error_model="numpy")
 def pack_rows(columns, y, y_row, k, depth, packed, packed_depth):
     linear.pack_rows(columns, pointer(y), y_row, k, depth, pointer(packed), packed_depth)
 
@@ -99,7 +104,7 @@ def reverse_axes(source, out, i, j, k):
 
 @njit(error_model="numpy")
 def row_functions(columns, total, x, x_row, rows, added, copied, zeroed):
-    linear.sum_rows(columns, pointer(total), pointer(x), x_row, rows)
+    linear.add_rows(columns, pointer(total), pointer(x), x_row, rows)
     linear.add_row(columns, pointer(added), pointer(x))
     linear.copy_row(columns, pointer(copied), pointer(x))
     linear.zero_row(columns, pointer(zeroed))
@@ -279,11 +284,11 @@ def test_row_functions(dtype: Any) -> None:
             rows_in(source, (rows, columns), x_row)[...] = matrix
             old = integers((columns,), dtype, 1)
             outs = total, added, copied, zeroed = (
-                guarded(columns, dtype), guarded_copy(old),
+                guarded_copy(old), guarded_copy(old),
                 guarded(columns, dtype), guarded(columns, dtype),
             )  # fmt: skip
             row_functions(columns, total, source, x_row, rows, added, copied, zeroed)
-            assert np.array_equal(total, matrix.sum(axis=0))
+            assert np.array_equal(total, old + matrix.sum(axis=0))
             assert np.array_equal(added, old + matrix[0])
             assert np.array_equal(copied, matrix[0])
             assert np.array_equal(zeroed, np.zeros(columns))
@@ -291,8 +296,11 @@ def test_row_functions(dtype: Any) -> None:
                 assert_untouched(out)
 
 
-@each_type
-def test_the_sum_of_no_rows_is_zero(dtype: Any) -> None:
-    total, source, spare = guarded(19, dtype), guarded(19, dtype), guarded(19, dtype)
-    row_functions(19, total, source, 19, 0, spare, spare, spare)
-    assert np.array_equal(total, np.zeros(19))
+def test_passes() -> None:
+    """Together they cover all rows, none is longer than DEPTH, and they differ by few rows."""
+    for depth in (1, 2, linear.DEPTH, linear.DEPTH + 1, 3 * linear.DEPTH - 1, 10_001):
+        rows = passes(depth)
+        count = -(-depth // rows)
+        assert rows <= linear.DEPTH
+        assert count == -(-depth // linear.DEPTH)
+        assert (count - 1) * rows < depth <= count * rows

@@ -1,0 +1,171 @@
+"""The layouts of packed weights, rebuilt element by element, and the sizes of scratch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fastrnn import packing
+from fastrnn.kernels import lstm, rnn
+from fastrnn.kernels.linear import DEPTH
+from fastrnn.kernels.simd import VECTOR_BITS, WIDTH
+from tests.cells import LSTM, RNN
+
+Array = NDArray[Any]
+
+each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
+each_size = pytest.mark.parametrize(
+    ("D", "H"),
+    [(1, 1), (0, 3), (3, 0), (3, 5), (7, 8), (2, 9), (5, 16), (9, 17), (1, 25), (4, 64), (70, 33)],
+)
+
+
+def lanes(dtype: Any) -> int:
+    return VECTOR_BITS // 8 // np.dtype(dtype).itemsize
+
+
+def packed_matrix(w: Array) -> list[float]:
+    """``w[k][column]``, as the docstring of `packing` says."""
+    depth, columns = w.shape
+    n = lanes(w.dtype)
+    panels = columns // (WIDTH * n)
+    vectors = range(panels * WIDTH, -(-columns // n))
+
+    def element(k: int, column: int) -> float:
+        return w[k][column] if column < columns else 0.0
+
+    return [
+        element(k, (p * WIDTH + v) * n + lane)
+        for p in range(panels)
+        for k in range(depth)
+        for v in range(WIDTH)
+        for lane in range(n)
+    ] + [element(k, v * n + lane) for v in vectors for k in range(depth) for lane in range(n)]
+
+
+def packed_gates(w: Array) -> list[float]:
+    """``w[gate][unit][k]``, likewise."""
+    gates, H, depth = w.shape
+    n = lanes(w.dtype)
+    together = min(WIDTH, gates)
+
+    def element(gate: int, unit: int, k: int) -> float:
+        return w[gate][unit][k] if unit < H else 0.0
+
+    return [
+        element(gate, j + lane, k)
+        for j in range(0, H, n)
+        for first in range(0, gates, together)
+        for k in range(depth)
+        for gate in range(first, first + together)
+        for lane in range(n if H - j > n // 2 else n // 2)
+    ]
+
+
+def assert_pieces(packed: Array, *pieces: tuple[int, list[float]]) -> None:
+    """Assert that the memory holds these numbers, each from its offset on."""
+    for offset, numbers in pieces:
+        assert offset + len(numbers) <= packed.size
+        np.testing.assert_array_equal(packed[offset : offset + len(numbers)], numbers)
+
+
+@each_type
+@each_size
+def test_weights_of_the_rnn(D: int, H: int, dtype: Any) -> None:
+    parameters = RNN.problem(D, H, dtype=dtype).parameters
+    w_ax, w_aa, b_a = (parameters[key] for key in ("Wax", "Waa", "ba"))
+    dtype = np.dtype(dtype)
+    across = packing.padded(H, dtype)
+
+    packed = np.full(packing.forward_size(D, H, 1, dtype), np.nan, dtype)
+    rnn.rnn_pack(w_ax, w_aa, b_a, packed)
+    assert_pieces(
+        packed,
+        (0, b_a.ravel().tolist()),
+        (across, packed_matrix(w_ax.T)),
+        (across * (1 + D), packed_matrix(w_aa.T)),
+    )
+
+    packed = np.full(packing.backward_size(D, H, 1, dtype), np.nan, dtype)
+    rnn.rnn_pack_backward(w_ax, w_aa, packed)
+    assert_pieces(packed, (0, packed_matrix(w_aa)), (across * H, packed_matrix(w_ax)))
+
+
+@each_type
+@each_size
+def test_weights_of_the_lstm(D: int, H: int, dtype: Any) -> None:
+    parameters = LSTM.problem(D, H, dtype=dtype).parameters
+    w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o = (parameters[key] for key in LSTM.weights)
+    dtype = np.dtype(dtype)
+    across = 4 * packing.padded(H, dtype)
+    in_order = np.stack([w_i, w_f, w_c, w_o])  # i, f, g, o
+    to_h, to_x = in_order[:, :, :H], in_order[:, :, H:]
+
+    packed = np.full(packing.forward_size(D, H, 4, dtype), np.nan, dtype)
+    lstm.lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, packed)
+    assert_pieces(
+        packed,
+        (0, np.concatenate([b_i, b_f, b_c, b_o]).ravel().tolist()),
+        (across, packed_gates(to_x)),
+        (across * (1 + D), packed_gates(to_h)),
+    )
+
+    packed = np.full(packing.backward_size(D, H, 4, dtype), np.nan, dtype)
+    lstm.lstm_pack_backward(w_f, w_i, w_c, w_o, packed)
+    assert_pieces(
+        packed,
+        (0, packed_matrix(to_h.reshape(4 * H, H))),
+        (across * H, packed_matrix(to_x.reshape(4 * H, D))),
+    )
+
+
+def test_order_of_the_gates() -> None:
+    assert (lstm.GATE_I, lstm.GATE_F, lstm.GATE_G, lstm.GATE_O) == (0, 1, 2, 3)
+
+
+@each_type
+def test_padded(dtype: Any) -> None:
+    n = lanes(dtype)
+    for columns in range(4 * n):
+        padded = packing.padded(columns, np.dtype(dtype))
+        assert columns <= padded < columns + n
+        assert padded % n == 0
+
+
+@each_type
+def test_aligned(dtype: Any) -> None:
+    shapes = (3,), (2, 5), (0, 4), (), (7, 1, 3)
+    arrays = packing.aligned(np.dtype(dtype), *shapes)
+    assert tuple(array.shape for array in arrays) == shapes
+    for n, array in enumerate(arrays):
+        assert array.dtype == dtype
+        assert array.flags.carray
+        assert array.ctypes.data % packing.CACHE_LINE == 0
+        array[...] = n
+    for n, array in enumerate(arrays):
+        assert np.all(array == n)
+
+
+@each_type
+def test_chunk(dtype: Any) -> None:
+    dtype = np.dtype(dtype)
+    for T in (0, 1, 5, 1000):
+        for B in (0, 1, 7, 10_000):
+            for width in (0, 4, 4096):
+                steps = packing.chunk(T, B, width, dtype)
+                assert 1 <= steps <= max(T, 1)
+                size = steps * B * width * dtype.itemsize
+                assert steps == 1 or size <= packing.CHUNK_BYTES
+
+
+@each_type
+def test_accumulate_size_covers_a_panel_and_the_transposed_rows(dtype: Any) -> None:
+    n = lanes(dtype)
+    for rows in (0, 1, 17):
+        for depth in (0, 1, DEPTH, DEPTH + 1, 10 * DEPTH):
+            size = packing.accumulate_size(rows, depth, np.dtype(dtype))
+            assert size >= min(depth, DEPTH) * (rows + WIDTH * n)
+            assert size <= 2 * DEPTH * (rows + WIDTH * n)
