@@ -58,16 +58,31 @@ def check_shape(argument: str, array: Array, axes: Axes, sizes: dict[str, int]) 
             raise ValueError(f"{argument} has shape {array.shape}; wanted {_describe(axes, sizes)}")
 
 
+def _fits(value: Any, axes: Axes, sizes: dict[str, int]) -> bool:
+    """Whether `checked` would return the value as it is; costs little for one that fits."""
+    if type(value) is not np.ndarray or value.dtype.kind not in "fiub":
+        return False
+    shape = value.shape
+    if len(shape) != len(axes):
+        return False
+    for axis, size in zip(axes, shape, strict=False):
+        if sizes.setdefault(axis, size) != size:
+            return False
+    return True
+
+
 def checked(argument: str, value: Any, axes: Axes, sizes: dict[str, int]) -> Array:
-    """`as_array` and `check_shape` in one."""
-    array = as_array(argument, value)
-    check_shape(argument, array, axes, sizes)
+    """A real array with these axes, or an error that names the argument."""
+    if not _fits(value, axes, sizes):
+        value = as_array(argument, value)
+        check_shape(argument, value, axes, sizes)
+    array: Array = value
     return array
 
 
 def weights(parameters: Any, keys: Mapping[str, Axes], sizes: dict[str, int]) -> list[Array]:
     """The weights under these keys, their axes held against each other."""
-    if not isinstance(parameters, Mapping):
+    if type(parameters) is not dict and not isinstance(parameters, Mapping):
         raise TypeError(
             f"parameters is {type(parameters).__name__}; "
             f"wanted a mapping with the keys {', '.join(keys)}"
@@ -78,9 +93,13 @@ def weights(parameters: Any, keys: Mapping[str, Axes], sizes: dict[str, int]) ->
             f"parameters lacks {', '.join(missing)}; it has "
             f"{', '.join(map(str, parameters)) or 'no keys'}; wanted {', '.join(keys)}"
         )
-    return [
-        checked(f"parameters[{key!r}]", parameters[key], axes, sizes) for key, axes in keys.items()
-    ]
+    found = []
+    for key, axes in keys.items():
+        value = parameters[key]
+        if not _fits(value, axes, sizes):
+            value = checked(f"parameters[{key!r}]", value, axes, sizes)
+        found.append(value)
+    return found
 
 
 def sequence(argument: str, value: Any, length: int, wanted: str) -> tuple[Any, ...]:

@@ -7,14 +7,14 @@ Arrays are time-major here: ``x (T, B, D)``, ``h (T, B, H)``.  A cell is a subcl
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy import ndarray
 
-from .checks import Array, checked, common_dtype, is_ready, ready, sequence
+from .checks import Array, Axes, checked, common_dtype, is_ready, ready, sequence
 from .packing import aligned, backward_size, forward_size
 
 THREAD_WORK = 10_000_000  # multiplications below which a second thread does not pay
@@ -105,6 +105,7 @@ class Layer(ABC):
         Whether the weights are packed for `backward` too.
     """
 
+    _keys: Mapping[str, Axes]  # in the order of the packing kernels
     _gates: int
     _kernels: Kernels
     _state: tuple[str, ...]  # the arrays of a state; a single one goes without a tuple
@@ -117,6 +118,7 @@ class Layer(ABC):
         self.dtype = common_dtype(found)
         self.D = sizes["n_x"]
         self.H = sizes["n_a"]
+        self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._step = self._kernels.step
@@ -160,10 +162,27 @@ class Layer(ABC):
         TypeError, ValueError, KeyError
             A weight does not fit this layer; the message names it.
         """
-        sizes = {"1": 1, "n_a": self.H, "n_x": self.D, "n_a + n_x": self.H + self.D}
-        found = [ready(w, self.dtype) for w in self._weights(parameters, sizes)]
+        found = self._usual_weights(parameters)
+        if found is None:
+            sizes = {"1": 1, "n_a": self.H, "n_x": self.D, "n_a + n_x": self.H + self.D}
+            found = [ready(w, self.dtype) for w in self._weights(parameters, sizes)]
         with self._lock:
             self._pack(found)
+
+    def _usual_weights(self, parameters: Any) -> list[Array] | None:
+        """The weights if kernels take all of them as they are, at a small cost; else None."""
+        if type(parameters) is not dict:
+            return None
+        dtype = self.dtype
+        found = []
+        for key, shape in self._shapes.items():
+            w = parameters.get(key)
+            if not (
+                type(w) is ndarray and w.dtype is dtype and w.flags.carray and w.shape == shape
+            ):
+                return None
+            found.append(w)
+        return found
 
     def workspace(self, T: int, B: int, training: bool | None = None) -> Workspace:
         """Preallocate the buffers for calls with T steps of B examples.
@@ -233,12 +252,10 @@ class Layer(ABC):
             if states is not None:
                 for slot, value in zip(ws.first, states, strict=True):
                     slot[...] = 0.0 if value is None else value
-            call = (x, self._packed, *ws.forward, states is None)
-            if self.threads == 1:
-                self._kernels.forward(*call, 0, B)
-            else:
-                work = T * B * self._gates * self.H * (self.H + self.D)
-                self._run(self._kernels.forward, [call + rows for rows in self._parts(work, B)])
+            work = T * B * self._gates * self.H * (self.H + self.D)
+            self._spread(
+                self._kernels.forward, (x, self._packed, *ws.forward, states is None), work, B
+            )
             ws.x = x
         if workspace is None:
             return ws.out, self._join_state([array.copy() for array in ws.last])
@@ -275,7 +292,7 @@ class Layer(ABC):
         if not is_ready(dh, self.dtype) or dh.ndim != 3 or dh.shape[2] != self.H:
             dh = ready(checked("dh", dh, ("T", "B", "H"), {"H": self.H}), self.dtype)
         T, B, H = dh.shape
-        dstates = self._check_states("dstate", dstate, B)
+        dstates = None if dstate is None else self._check_states("dstate", dstate, B)
         ws = self._check_workspace(workspace, "dh", T, B)
         with ws.lock:
             x = ws.x
@@ -285,25 +302,22 @@ class Layer(ABC):
                     "whose saved values backward uses up"
                 )
             ws.x = None
-            for slot, value in zip(ws.dstate, dstates, strict=True):
-                slot[...] = 0.0 if value is None else value
+            if dstates is not None:
+                for slot, value in zip(ws.dstate, dstates, strict=True):
+                    slot[...] = 0.0 if value is None else value
             packed = self._packed_backward
             work = T * B * self._gates * H
-            self._run(
-                self._kernels.backward_steps,
-                [(dh, packed, *ws.backward, *part) for part in self._parts(work * H, B)],
+            kernels = self._kernels
+            self._spread(
+                kernels.backward_steps, (dh, packed, *ws.backward, dstates is None), work * H, B
             )
-            self._run(
-                self._kernels.input_gradient,
-                [(ws.dgates, packed, ws.dx, *part) for part in self._parts(work * self.D, T)],
-            )
-            rows = self._parts(work * (H + self.D), self._gates * H)
-            self._run(
-                self._kernels.weight_gradients,
-                [
-                    (x, ws.h, ws.dgates, *ws.dweights, scratch, *part)
-                    for scratch, part in zip(ws.scratch, rows, strict=False)
-                ],
+            self._spread(kernels.input_gradient, (ws.dgates, packed, ws.dx), work * self.D, T)
+            self._spread(
+                kernels.weight_gradients,
+                (x, ws.h, ws.dgates, *ws.dweights),
+                work * (H + self.D),
+                self._gates * H,
+                ws.scratch,
             )
         return dict(ws.gradients)
 
@@ -390,9 +404,7 @@ class Layer(ABC):
         return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
     def _check_states(self, argument: str, value: Any, B: int) -> Sequence[Array | None]:
-        """The arrays of a state, None for zeros."""
-        if value is None:
-            return [None] * len(self._state)
+        """The arrays of a state; None stands for zeros."""
         sizes = {"B": B, "H": self.H}
         return [
             None if array is None else checked(name, array, ("B", "H"), sizes)
@@ -436,23 +448,32 @@ class Layer(ABC):
         self._buffers.step = {B: buffer}
         return buffer
 
-    def _parts(self, work: int, length: int) -> list[tuple[int, int]]:
-        """Ranges of `length` for as many threads as pay for `work` multiplications."""
+    def _spread(
+        self,
+        kernel: Callable[..., None],
+        arguments: tuple[Any, ...],
+        work: int,
+        length: int,
+        scratch: Sequence[Array] = (),
+    ) -> None:
+        """Call ``kernel(*arguments, [scratch,] first, last)`` for ranges of `length`.
+
+        There are as many ranges as threads pay for `work` multiplications; the first one is
+        this thread's.  `scratch` has an array for each thread.
+        """
         parts = 1 if self.threads == 1 else min(self.threads, length, 1 + work // THREAD_WORK)
         if parts <= 1:
-            return [(0, length)]
-        bounds = [length * part // parts for part in range(parts + 1)]
-        return list(zip(bounds[:-1], bounds[1:], strict=True))
-
-    def _run(self, kernel: Callable[..., None], calls: list[tuple[Any, ...]]) -> None:
-        """Make these calls of a kernel at once, the first of them in this thread."""
-        if len(calls) == 1:
-            kernel(*calls[0])
+            kernel(*arguments, *scratch[:1], 0, length)
             return
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.threads - 1, "fastrnn")
                 weakref.finalize(self, self._pool.shutdown, wait=False)
+        bounds = [length * part // parts for part in range(parts + 1)]
+        calls = [
+            (*arguments, *scratch[part : part + 1], bounds[part], bounds[part + 1])
+            for part in range(parts)
+        ]
         futures = [self._pool.submit(kernel, *call) for call in calls[1:]]
         try:
             kernel(*calls[0])

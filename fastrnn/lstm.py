@@ -385,6 +385,7 @@ class LSTM(Layer):
     Gers, Schmidhuber & Cummins (2000), "Learning to forget", Neural Computation 12(10).
     """
 
+    _keys = KEYS
     _gates = GATES
     _state = ("h", "c")
     _kernels = Kernels(

@@ -289,6 +289,7 @@ class RNN(Layer):
     Elman (1990), "Finding structure in time", Cognitive Science 14(2).
     """
 
+    _keys = KEYS
     _gates = 1
     _state = ("h",)
     _kernels = Kernels(

@@ -376,17 +376,20 @@ def lstm_step(x, weights, gates, h, c):
 
 
 @kernel
-def lstm_backward_steps(dh_out, weights, gates, c, dh, dc, b0, b1):
+def lstm_backward_steps(dh_out, weights, gates, c, dh, dc, fresh, b0, b1):
     """The gates' gradients, over the gates, from ``dh_out (T, B, H)``; rows `b0` to `b1`.
 
     dh, dc : (B, H), the last state's further gradients, overwritten by the first's.
+    fresh : whether these further gradients are zero, whatever `dh` and `dc` hold.
     """
     T, B, H = dh_out.shape
-    gates, c = pointer(gates), pointer(c)
+    gates, c, dh, dc = pointer(gates), pointer(c), pointer(dh), pointer(dc)
+    if fresh:
+        zero_row((b1 - b0) * H, dh + b0 * H)
+        zero_row((b1 - b0) * H, dc + b0 * H)
     backward_steps(
-        pointer(dh_out), pointer(weights), gates, gates, c, c + B * H, pointer(dh), pointer(dc),
-        T, B, H, b0, b1,
-    )  # fmt: skip
+        pointer(dh_out), pointer(weights), gates, gates, c, c + B * H, dh, dc, T, B, H, b0, b1
+    )
 
 
 @kernel

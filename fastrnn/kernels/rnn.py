@@ -170,16 +170,19 @@ def rnn_step(x, weights, z, h):
 
 
 @kernel
-def rnn_backward_steps(dh_out, weights, h, dz, dh, b0, b1):
+def rnn_backward_steps(dh_out, weights, h, dz, dh, fresh, b0, b1):
     """``dz (T, B, H)`` from ``dh_out (T, B, H)`` and `h`; rows `b0` to `b1`.
 
     dh : (B, H), the last state's further gradient, overwritten by the first's.
+    fresh : whether that further gradient is zero, whatever `dh` holds.
     """
     T, B, H = dh_out.shape
+    dh = pointer(dh)
+    if fresh:
+        zero_row((b1 - b0) * H, dh + b0 * H)
     backward_steps(
-        pointer(dh_out), pointer(weights), pointer(h) + B * H, pointer(dz), pointer(dh),
-        T, B, H, b0, b1,
-    )  # fmt: skip
+        pointer(dh_out), pointer(weights), pointer(h) + B * H, pointer(dz), dh, T, B, H, b0, b1
+    )
 
 
 @kernel
