@@ -15,6 +15,7 @@ DTYPES = ["float32", "float64"]
 CELLS = ["rnn", "lstm"]
 BASELINES = ["NumPy", "fastrnn"]
 PEERS = [library.name for library in peers.LIBRARIES]
+KINDS = {kind.name: kind for kind in (peers.Reference, peers.Fastrnn, *peers.LIBRARIES)}
 
 SAMPLE = 0.01  # seconds
 # For processes of their own, which do not inherit it from asv.
@@ -28,8 +29,7 @@ def sizes_of(text: str) -> tuple[int, ...]:
 
 def peer(name: str, threads: int = 1) -> peers.Peer:
     """An implementation by name; not installed is not implemented, which asv skips."""
-    kinds = (peers.Reference, peers.Fastrnn, *peers.LIBRARIES)
-    kind = next(kind for kind in kinds if kind.name == name)
+    kind = KINDS[name]
     if any(find_spec(package) is None for package in kind.needs):
         raise NotImplementedError(f"{name} is not installed")
     return kind(threads)

@@ -331,9 +331,10 @@ class Jax(Peer):
     _gates = "ifco"
 
     def __init__(self, threads: int) -> None:
-        if threads == 1:
-            flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+        flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        before = os.environ.get("XLA_FLAGS", "")
+        if threads == 1 and flags not in before:
+            os.environ["XLA_FLAGS"] = f"{before} {flags}".strip()
         super().__init__(threads)
         self._jax: Any = import_module("jax")
         config = self._jax.config
