@@ -24,7 +24,8 @@ LIMIT = {FLOAT64: 709.0, FLOAT32: 88.0}
 
 
 def _largest(x: Array) -> Any:
-    return np.abs(x).max(initial=0)
+    """The largest magnitude; NaN if there is one. Without an array of magnitudes."""
+    return max(x.max(initial=0), -x.min(initial=0))
 
 
 def _largest_row(W: Array) -> Any:
