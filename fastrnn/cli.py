@@ -7,6 +7,7 @@ A command is a module of the same name with ``add_arguments(parser)`` and
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib import import_module, metadata
 from typing import NoReturn
@@ -36,6 +37,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
+class Lines(argparse.RawDescriptionHelpFormatter):
+    """A help text that keeps its lines, but for those that are too long."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = [textwrap.wrap(line, width) or [""] for line in text.splitlines()]
+        return "".join(f"{indent}{part}\n" for line in lines for part in line)
+
+
 def version() -> str:
     """The versions of fastrnn and of what it runs on."""
     try:
@@ -63,14 +72,12 @@ def parser_for(argv: Sequence[str]) -> Parser:
         prog="fastrnn",
         description="RNN and LSTM for NumPy, as fast as the CPU allows.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Lines,
     )
     parser.add_argument("--version", action=Version)
     commands = parser.add_subparsers(dest="command", metavar="<command>", required=True)
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        command = commands.add_parser(name, help=summary, formatter_class=Lines)
         if name in argv:
             module = import_module(f".{name}", __package__)
             module.add_arguments(command)

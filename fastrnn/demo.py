@@ -330,8 +330,6 @@ def read_text(path: Path | None) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise DemoError(f"cannot read {path}: {error.strerror or error}") from None
-    if not content.strip():
-        raise DemoError(f"{path} is empty; wanted a text in UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -340,6 +338,8 @@ def read_text(path: Path | None) -> str:
         ) from None
     if "\0" in text:
         raise DemoError(f"{path} is binary: byte {content.index(0)} is NUL; wanted a text in UTF-8")
+    if not text.strip():
+        raise DemoError(f"{path} is empty; wanted a text in UTF-8")
     return text.replace("\r\n", "\n")
 
 
@@ -360,7 +360,9 @@ def split(codes: Array, T: int, B: int) -> tuple[Array, Array]:
     """The text to learn from, and its end, held out."""
     held = min(len(codes) // HELD_OUT, HELD_OUT_MOST)
     if held < 2 or (len(codes) - held) // B <= T:
-        least = max(2 * HELD_OUT, B * (T + 1) * HELD_OUT // (HELD_OUT - 1) + 1)
+        learned = B * (T + 1)
+        least = learned + min((learned - 1) // (HELD_OUT - 1), HELD_OUT_MOST)
+        least = max(least, 2 * HELD_OUT)
         raise DemoError(
             f"the text has {len(codes):,} characters, too few; wanted {least:,} or more "
             f"for {B} streams of {T}"
@@ -399,7 +401,7 @@ def number(least: float, most: float, kind: type[int] | type[float] = int) -> Ca
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fastrnn demo``."""
     parser.description = (
-        "Train a character-level LSTM on real text, let it write, and put the same batch\n"
+        "Train a character-level LSTM on real text, let it write, and put the same batch "
         "through plain NumPy to compare results and times."
     )
     parser.epilog = """\

@@ -256,11 +256,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="list every result of every function")
 
 
+def cpu_count() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def compiling_beside(dtype: str) -> Iterator[None]:
     """Another process compiles for this type meanwhile, if there is a core for it."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    if cores < 2 or not sys.executable:
+    if cpu_count() < 2 or not sys.executable:
         yield
         return
     process = subprocess.Popen(

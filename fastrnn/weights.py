@@ -63,7 +63,7 @@ def save(path: Path, parameters: dict[str, Array], characters: str) -> None:
     parameters : dict
         As for `fastrnn.lstm_forward`.
     characters : str
-        What the model reads and writes, in the order of its inputs and outputs.
+        What the model reads and writes, sorted: its inputs and outputs are in this order.
 
     Raises
     ------
@@ -118,8 +118,8 @@ def load(path: Path) -> tuple[dict[str, Array], str]:
         if (gate := arrays.get("Wf")) is not None and gate.ndim == 2:
             sizes |= {"n_a": gate.shape[0], "n_a + n_x": gate.shape[0] + len(characters)}
         found = weights(arrays, keys, sizes)
-        if len(set(characters)) != len(characters) or not all(characters):
-            raise ValueError("its characters are not all different")
+        if "".join(characters) != "".join(sorted(set(characters))) or "" in characters:
+            raise ValueError("its characters are not different and in order")
         if not all(np.isfinite(array).all() for array in found):
             raise ValueError("its weights are not all finite")
     except OSError as error:
