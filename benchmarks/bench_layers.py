@@ -14,11 +14,9 @@ from .common import BASELINES, CELLS, DTYPES, PEERS, Timed, checked, filled, pee
 SIZES = [
     "3,5,10,4",
     "1,24,1,1000",
-    "27,100,1,50",
     "64,64,1,100",
     "128,128,32,50",
     "512,512,16,25",
-    "1024,1024,16,25",
 ]
 
 

@@ -13,7 +13,7 @@ from fastrnn import bench, peers
 
 from .common import CELLS, DTYPES, FIND, PEERS, peer, sizes_of
 
-SIZES = ["3,5,10,4", "64,64,1,100", "128,128,32,50", "512,512,16,25"]
+SIZES = ["64,64,1,100", "512,512,16,25"]
 SECONDS = 0.5  # of timing for a figure
 
 
@@ -39,7 +39,7 @@ class BestPeer:
 class Rate:
     """Operations in the products, against what the full tile does on data in L1."""
 
-    params = (CELLS, ["forward", "training"], DTYPES, SIZES[1:])
+    params = (CELLS, ["forward", "training"], DTYPES, SIZES)
     param_names = BestPeer.param_names
     unit = "% of FMA rate"
 
@@ -53,7 +53,7 @@ class Rate:
 class Threads:
     """How many times as fast two threads are as one."""
 
-    params = (CELLS, ["forward", "training"], DTYPES, ["3,5,10,4", "512,512,4,25", "512,512,16,25"])
+    params = (CELLS, ["forward", "training"], DTYPES, ["512,512,4,25", "512,512,16,25"])
     param_names = BestPeer.param_names
     unit = "times"
 
