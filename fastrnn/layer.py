@@ -9,7 +9,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
@@ -353,7 +353,7 @@ class Layer(ABC):
             x_t = ready(checked("x_t", x_t, ("B", "D"), {"D": self.D}), dtype)
         B = len(x_t)
         shape = (B, self.H)
-        states = state if type(state) is tuple else (state,)
+        states = state if isinstance(state, tuple) else (state,)
         for array in states:
             if not (
                 type(array) is ndarray
@@ -361,9 +361,9 @@ class Layer(ABC):
                 and array.flags.carray
                 and array.shape == shape
             ):
-                self._refuse_states(state, shape)
+                self._check_overwritable(state, shape)
         if len(states) != len(self._state):
-            self._refuse_states(state, shape)
+            self._check_overwritable(state, shape)
         try:
             buffer = self._buffers.step[B]
         except (AttributeError, KeyError):
@@ -411,20 +411,22 @@ class Layer(ABC):
             for name, array in self._split_state(argument, value)
         ]
 
-    def _refuse_states(self, state: Any, shape: tuple[int, int]) -> NoReturn:
-        """Say what keeps `step` from overwriting this state."""
+    def _check_overwritable(self, state: Any, shape: tuple[int, int]) -> None:
+        """Refuse a state that `step` cannot overwrite, and say what keeps it from that."""
+        if len(self._state) > 1 and not isinstance(state, tuple):
+            wanted = f"a tuple ({', '.join(self._state)}) of arrays to overwrite"
+            raise TypeError(f"state is {type(state).__name__}; wanted {wanted}")
         sizes = dict(zip(("B", "H"), shape, strict=True))
         for name, value in self._split_state("state", state):
             array = checked(name, value, ("B", "H"), sizes)
             if type(value) is not ndarray:
                 raise TypeError(f"{name} is {type(value).__name__}; wanted an ndarray to overwrite")
-            if array.dtype is not self.dtype or not array.flags.carray:
+            if not is_ready(array, self.dtype):
                 raise ValueError(
                     f"{name} is {array.dtype}, C-contiguous {array.flags.c_contiguous}, writeable "
                     f"{array.flags.writeable}; wanted {self.dtype}, C-contiguous, writeable, "
                     "to overwrite"
                 )
-        raise TypeError(f"state is {type(state).__name__}; wanted {' and '.join(self._state)}")
 
     def _check_workspace(self, workspace: Any, argument: str, T: int, B: int) -> Workspace:
         if not isinstance(workspace, Workspace):
