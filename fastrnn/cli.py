@@ -5,6 +5,7 @@ A command is a module of the same name with ``add_arguments(parser)`` and
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import textwrap
@@ -25,8 +26,8 @@ The first run on a machine compiles the kernels and keeps them; later runs
 begin at once. NUMBA_CACHE_DIR says where they are kept, NUMBA_CPU_NAME and
 NUMBA_CPU_FEATURES for what CPU they are compiled.
 
-exit codes: 0 fine, 1 a check failed, 2 a wrong option or unusable file,
-            130 interrupted by Ctrl-C, 141 the reader of the output went away
+exit codes: 0 fine, 1 a check failed, 2 an option or a file that cannot be
+            used, 130 Ctrl-C, 141 the reader of the output went away
 """
 
 
@@ -85,6 +86,12 @@ def parser_for(argv: Sequence[str]) -> Parser:
     return parser
 
 
+def forget_output() -> None:
+    """Let what is left of the output go nowhere: Python flushes it once more when it ends."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
@@ -113,7 +120,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("fastrnn: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Python flushes stdout once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()
         return 141
+    except OSError as error:
+        forget_output()
+        print(f"fastrnn: error: {error}", file=sys.stderr)
+        return 1
     return code

@@ -28,7 +28,7 @@ from .lstm import LSTM
 HELD_OUT = 20  # one part in so many is kept from training, at most HELD_OUT_MOST characters
 HELD_OUT_MOST = 20_000
 PROMPT = 200  # characters that the model reads before it writes
-REPEATS = 5  # of each timing; the shortest counts
+REPEATS = 10  # of each timing; the shortest counts
 
 
 class DemoError(Exception):
@@ -228,7 +228,7 @@ class Progress:
         self.steps = steps
         self.loss = math.nan
         self.bar: Any = None
-        if steps and sys.stderr.isatty():
+        if steps and sys.stderr is not None and sys.stderr.isatty():
             with contextlib.suppress(ImportError):
                 from tqdm import tqdm
 
