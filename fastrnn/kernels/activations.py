@@ -48,18 +48,18 @@ highest = constant(float32=89.0, float64=710.0)
 
 # (expm1(r) - r) / r**2 for |r| <= ln2 / 2, to 2**-28 and 2**-57 of exp(r).
 expm1_tail = polynomial(
-    float32=(0.49999994, 0.16666521, 0.04166837, 0.008368683, 0.001381519),
+    float32=(0.49999994, 0.16666521, 0.04166837, 0.008368683, 0.0013815176),
     float64=(
         0.5000000000000009,
         0.16666666666666421,
-        0.04166666666654078,
-        0.00833333333349353,
-        0.0013888888941325896,
-        0.0001984126950320352,
-        2.480149511047209e-05,
-        2.7557592417374872e-06,
-        2.762963659775788e-07,
-        2.4997550374100914e-08,
+        0.041666666666540765,
+        0.008333333333493554,
+        0.00138888889413295,
+        0.00019841269503170683,
+        2.4801495106975036e-05,
+        2.7557592437063116e-06,
+        2.762963776047114e-07,
+        2.4997545957878032e-08,
     ),
 )
 
@@ -121,18 +121,18 @@ def sigmoid(x):
 
 # --- tanh ---------------------------------------------------------------------------
 
-# (h coth(h) - 1) / h**2 in h**2 for |h| <= ln2, to 2**-28 and 2**-54 of tanh(h).
+# (h coth(h) - 1) / h**2 in h**2 for |h| <= 0.7, to 2**-29 and 2**-55 of tanh(h).
 coth_tail = polynomial(
-    float32=(0.33333328, -0.022220956, 0.0021078568, -0.00018906072),
+    float32=(0.33333328, -0.022220887, 0.0021075562, -0.00018867615),
     float64=(
-        0.3333333333333312,
-        -0.022222222222032056,
-        0.0021164021113289746,
-        -0.00021164014940854475,
-        2.1377387007578184e-05,
-        -2.162832252103855e-06,
-        2.157883088435515e-07,
-        -1.8037444455364122e-08,
+        0.3333333333333309,
+        -0.022222222222007,
+        0.0021164021107626715,
+        -0.00021164014369831776,
+        2.1377357245988917e-05,
+        -2.1627488685777483e-06,
+        2.15669116456731e-07,
+        -1.7969244749972347e-08,
     ),
 )
 
@@ -141,7 +141,7 @@ coth_tail = polynomial(
 def tanh(x):
     """At most 1.45 ulp.
 
-    With |x| = n ln2 + h, 0 <= h < ln2, and u = h coth(h), which is nearly linear in h**2,
+    With |x| = n ln2 + h, h >= 0, and u = h coth(h), which is nearly linear in h**2,
     ``exp(2 h) = (u + h) / (u - h)`` and ``tanh(h) = h / u``.  So tanh(|x|) is
 
     - ``1 - 2 / (exp(2 |x|) + 1) = 1 - 2 (u - h) / (4**n (u + h) + (u - h))`` for n > 0,
@@ -151,8 +151,9 @@ def tanh(x):
     """
     a = absolute(x)
     a = select_less(20.0, a, 20.0, a)
-    # Rounded down: 1/2 less, in multiples of ln2, but not so much that 0 would become -1.
-    t = fma(a - 0.3465, LOG2_E, magic(x))
+    # Rounded down, by half an interval less one part in a thousand, or 0 would become -1.
+    # The intervals are a little longer than ln2: the formula is least exact at h = 0.
+    t = fma(a - 0.3489, 1 / 0.698, magic(x))
     n = t - magic(x)
     # Exact for n = 1; later an error in h matters less and less.
     h = fma(n, -LN2, a)
