@@ -104,7 +104,9 @@ def weights(parameters: Any, keys: Mapping[str, Axes], sizes: dict[str, int]) ->
 
 def sequence(argument: str, value: Any, length: int, wanted: str) -> tuple[Any, ...]:
     """A tuple (or list) of this length."""
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+    if type(value) is not tuple and (
+        not isinstance(value, Sequence) or isinstance(value, str | bytes)
+    ):
         raise TypeError(f"{argument} is {type(value).__name__}; wanted {wanted}")
     if len(value) != length:
         raise ValueError(f"{argument} has {len(value)} items; wanted {wanted}")

@@ -6,11 +6,20 @@ from typing import Any
 import numpy as np
 
 from .checks import Array, check_steps, checked, common_dtype, ready, weights
+from .kernels import cells
 from .kernels import lstm as kernels
 from .kernels.lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .layer import Kernels, Layer, Workspace
-from .packing import accumulate_size, aligned, backward_size, chunk, forward_size, padded
-from .steps import Cache, Steps, split_caches, stack_caches
+from .packing import (
+    accumulate_size,
+    aligned,
+    backward_size,
+    cell_scratch,
+    chunk,
+    forward_size,
+    padded,
+)
+from .steps import Cache, Steps, check_cache, split_caches, stack_caches
 
 KEYS = {f"W{gate}": ("n_a", "n_a + n_x") for gate in "fico"} | {
     f"b{gate}": ("n_a", "1") for gate in "fico"
@@ -291,11 +300,21 @@ def lstm_cell_forward(
     xt = checked("xt", xt, ("n_x", "m"), sizes)
     a_prev = checked("a_prev", a_prev, ("n_a", "m"), sizes)
     c_prev = checked("c_prev", c_prev, ("n_a", "m"), sizes)
-    sizes["T_x"] = 1
-    a, y, c, steps = _forward(xt[:, :, None], a_prev, c_prev, parameters, found, sizes)
-    a_next, c_next = a[:, :, 0], c[:, :, 0]
-    gates = steps[0][4:8]
-    return a_next, c_next, y[:, :, 0], (a_next, c_next, a_prev, c_prev, *gates, xt, parameters)
+    dtype = common_dtype([xt, a_prev, c_prev, *found])
+    D, H, B, O = sizes["n_x"], sizes["n_a"], sizes["m"], sizes["n_y"]
+    a_next = np.empty((H, B), dtype)
+    c_next = np.empty((H, B), dtype)
+    gates = np.empty((GATES, H, B), dtype)
+    y = np.empty((O, B), dtype)
+    w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, w_y, b_y = (ready(w, dtype) for w in found)
+    cells.lstm_cell_forward(
+        ready(xt, dtype), ready(a_prev, dtype), ready(c_prev, dtype),
+        w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y, a_next, c_next, gates, y,
+        cell_scratch(dtype, 0, B * D, B * H, B * H, B * H * GATES, H * GATES, B * O),
+    )  # fmt: skip
+    ft, it, cct, ot = gates[GATE_F], gates[GATE_I], gates[GATE_G], gates[GATE_O]
+    cache = a_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, parameters
+    return a_next, c_next, y, cache
 
 
 def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Array]:
@@ -319,18 +338,27 @@ def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Arra
     TypeError, ValueError, KeyError
         An argument does not fit; the message names it.
     """
-    steps = gather("cache", [cache])
-    _, m, n_a = steps.h.shape
-    sizes = {"n_a": n_a, "m": m}
+    sizes = {"1": 1}
+    saved, parameters = check_cache("cache", cache, CACHE, sizes)
     da_next = checked("da_next", da_next, ("n_a", "m"), sizes)
     dc_next = checked("dc_next", dc_next, ("n_a", "m"), sizes)
-    gradients = _backward(da_next[:, :, None], dc_next, steps)
-    states = {
-        "dxt": gradients.pop("dx")[:, :, 0],
-        "da_prev": gradients.pop("da0"),
-        "dc_prev": gradients.pop("dc0"),
-    }
-    return states | gradients
+    sizes["n_a + n_x"] = sizes["n_a"] + sizes["n_x"]
+    found = weights(parameters, KEYS, sizes)[:4]
+    dtype = common_dtype([da_next, dc_next, *saved, *found])
+    D, H, B = sizes["n_x"], sizes["n_a"], sizes["m"]
+    dxt = np.empty((D, B), dtype)
+    da_prev = np.empty((H, B), dtype)
+    dc_prev = np.empty((H, B), dtype)
+    dw = np.empty((GATES, H, H + D), dtype)
+    db = np.empty((GATES, H, 1), dtype)
+    _, c_next, a_prev, c_prev, ft, it, cct, ot, xt = (ready(array, dtype) for array in saved)
+    w_f, w_i, w_c, w_o = (ready(w, dtype) for w in found)
+    cells.lstm_cell_backward(
+        ready(da_next, dtype), ready(dc_next, dtype), c_next, a_prev, c_prev, ft, it, cct, ot, xt,
+        w_f, w_i, w_c, w_o, dxt, da_prev, dc_prev, dw, db,
+        cell_scratch(dtype, max(B, H), B * D, *(B * H,) * 5, *(B * H * GATES,) * 2),
+    )  # fmt: skip
+    return {"dxt": dxt, "da_prev": da_prev, "dc_prev": dc_prev} | gate_gradients(dw, db)
 
 
 class LSTMWorkspace(Workspace):

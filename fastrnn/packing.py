@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from .checks import Array
-from .kernels.linear import DEPTH
+from .kernels.linear import DEPTH, STRIP
 from .kernels.simd import VECTOR_BITS, WIDTH
 
 CACHE_LINE = 64  # bytes; vectors that cross a line load at half the speed
@@ -72,3 +72,13 @@ def aligned(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:
         np.ndarray(shape, dtype, memory, start + offset)
         for shape, offset in zip(shapes, offsets[:-1], strict=True)
     ]
+
+
+def cell_scratch(dtype: np.dtype[Any], depth: int, *sizes: int) -> Array:
+    """Scratch for a cell's kernel: arrays of these sizes, and a panel of weights.
+
+    `depth` is the most rows of a panel that are packed at once.
+    """
+    lanes = padded(1, dtype)
+    elements = lanes * (len(sizes) + 1 + max(STRIP, depth) * WIDTH) + sum(sizes)
+    return np.empty(elements + CACHE_LINE // dtype.itemsize, dtype)

@@ -6,10 +6,19 @@ from typing import Any
 import numpy as np
 
 from .checks import Array, check_steps, checked, common_dtype, ready, weights
+from .kernels import cells
 from .kernels import rnn as kernels
 from .layer import Kernels, Layer, Workspace
-from .packing import accumulate_size, aligned, backward_size, chunk, forward_size, padded
-from .steps import Cache, Steps, split_caches, stack_caches
+from .packing import (
+    accumulate_size,
+    aligned,
+    backward_size,
+    cell_scratch,
+    chunk,
+    forward_size,
+    padded,
+)
+from .steps import Cache, Steps, check_cache, split_caches, stack_caches
 
 KEYS = {"Wax": ("n_a", "n_x"), "Waa": ("n_a", "n_a"), "ba": ("n_a", "1")}
 HEAD_KEYS = {"Wya": ("n_y", "n_a"), "by": ("n_y", "1")}
@@ -201,10 +210,16 @@ def rnn_cell_forward(xt: Any, a_prev: Any, parameters: Any) -> tuple[Array, Arra
     found = weights(parameters, KEYS | HEAD_KEYS, sizes)
     xt = checked("xt", xt, ("n_x", "m"), sizes)
     a_prev = checked("a_prev", a_prev, ("n_a", "m"), sizes)
-    sizes["T_x"] = 1
-    a, y, _ = _forward(xt[:, :, None], a_prev, parameters, found, sizes)
-    a_next = a[:, :, 0]
-    return a_next, y[:, :, 0], (a_next, a_prev, xt, parameters)
+    dtype = common_dtype([xt, a_prev, *found])
+    D, H, B, O = sizes["n_x"], sizes["n_a"], sizes["m"], sizes["n_y"]
+    a_next = np.empty((H, B), dtype)
+    y = np.empty((O, B), dtype)
+    w_ax, w_aa, b_a, w_ya, b_y = (ready(w, dtype) for w in found)
+    cells.rnn_cell_forward(
+        ready(xt, dtype), ready(a_prev, dtype), w_ax, w_aa, w_ya, b_a, b_y, a_next, y,
+        cell_scratch(dtype, 0, B * D, B * H, B * H, B * O),
+    )  # fmt: skip
+    return a_next, y, (a_next, a_prev, xt, parameters)
 
 
 def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
@@ -228,17 +243,24 @@ def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
     TypeError, ValueError, KeyError
         An argument does not fit; the message names it.
     """
-    steps = gather("cache", [cache])
-    _, m, n_a = steps.h.shape
-    da_next = checked("da_next", da_next, ("n_a", "m"), {"n_a": n_a, "m": m})
-    gradients = _backward(da_next[:, :, None], steps)
-    return {
-        "dxt": gradients["dx"][:, :, 0],
-        "da_prev": gradients["da0"],
-        "dWax": gradients["dWax"],
-        "dWaa": gradients["dWaa"],
-        "dba": gradients["dba"],
-    }
+    sizes = {"1": 1}
+    saved, parameters = check_cache("cache", cache, CACHE, sizes)
+    da_next = checked("da_next", da_next, ("n_a", "m"), sizes)
+    w_ax, w_aa, _ = weights(parameters, KEYS, sizes)
+    dtype = common_dtype([da_next, *saved, w_ax, w_aa])
+    D, H, B = sizes["n_x"], sizes["n_a"], sizes["m"]
+    dxt = np.empty((D, B), dtype)
+    da_prev = np.empty((H, B), dtype)
+    dw_ax = np.empty((H, D), dtype)
+    dw_aa = np.empty((H, H), dtype)
+    db = np.empty((H, 1), dtype)
+    a_next, a_prev, xt = (ready(array, dtype) for array in saved)
+    cells.rnn_cell_backward(
+        ready(da_next, dtype), a_next, a_prev, xt, ready(w_ax, dtype), ready(w_aa, dtype),
+        dxt, da_prev, dw_ax, dw_aa, db,
+        cell_scratch(dtype, max(B, H), B * D, B * H, B * H, B * H),
+    )  # fmt: skip
+    return {"dxt": dxt, "da_prev": da_prev, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
 
 
 class RNNWorkspace(Workspace):

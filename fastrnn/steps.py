@@ -52,19 +52,29 @@ def split_caches(caches: Any) -> tuple[Sequence[Cache], Any]:
     return steps, x
 
 
+def check_cache(
+    argument: str, cache: Any, names: Sequence[str], sizes: dict[str, int]
+) -> tuple[list[Array], Any]:
+    """The arrays of a step's cache, which has these names, and its parameters."""
+    *values, parameters = sequence(argument, cache, len(names), f"({', '.join(names)})")
+    arrays = [
+        checked(f"{name} in {argument}", value, ("n_x" if name == "xt" else "n_a", "m"), sizes)
+        for name, value in zip(names, values, strict=False)
+    ]
+    return arrays, parameters
+
+
 def stack_caches(
     argument: str, caches: Sequence[Any], names: Sequence[str]
 ) -> tuple[Any, dict[str, Array]]:
     """The parameters, and time-major arrays by name, of plain per-step tuples."""
-    wanted = f"({', '.join(names)})"
     if len(caches) == 0:
-        raise ValueError(f"{argument} is empty; wanted a tuple {wanted} for each step")
+        raise ValueError(f"{argument} is empty; wanted a tuple ({', '.join(names)}) for each step")
     sizes: dict[str, int] = {}
-    columns: dict[str, list[Array]] = {name: [] for name in names[:-1]}
+    steps = []
     parameters = None
     for t, cache in enumerate(caches):
-        *arrays, parameters = sequence(f"{argument}[{t}]", cache, len(names), wanted)
-        for name, array in zip(names[:-1], arrays, strict=True):
-            axes = ("n_x" if name == "xt" else "n_a", "m")
-            columns[name].append(checked(f"{name} in {argument}[{t}]", array, axes, sizes).T)
-    return parameters, {name: np.stack(column) for name, column in columns.items()}
+        arrays, parameters = check_cache(f"{argument}[{t}]", cache, names, sizes)
+        steps.append([array.T for array in arrays])
+    columns = zip(*steps, strict=True)
+    return parameters, dict(zip(names, map(np.stack, columns), strict=False))

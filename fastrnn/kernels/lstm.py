@@ -13,6 +13,7 @@ from ._jit import inline, kernel
 from .activations import sigmoid, tanh
 from .head import predict
 from .linear import (
+    STRIP,
     accumulate,
     accumulate_panel_space,
     add_row,
@@ -148,6 +149,37 @@ def _multiply_gates(rows, units, H, out, start, start_row, x, x_row, w, depth):
 
 
 @inline
+def multiply_lying_gates(
+    rows, H, out, start, start_row, x, w_f, w_i, w_c, w_o, w_row, depth, packed
+):
+    """``out = start + x @ w.T`` for all gates, their weights ``w_* (H, depth)`` as they lie."""
+    block = lanes(out)
+    for j in range(0, H, block):
+        units = min(block, H - j)
+        out_j = out + j
+        k = 0
+        while k == 0 or k < depth:
+            n = min(STRIP, depth - k)
+            at = j * w_row + k
+            pack_gate(GATE_I, w_i + at, w_row, units, n, packed)
+            pack_gate(GATE_F, w_f + at, w_row, units, n, packed)
+            pack_gate(GATE_G, w_c + at, w_row, units, n, packed)
+            pack_gate(GATE_O, w_o + at, w_row, units, n, packed)
+            start_j = out_j if k > 0 else start + j
+            start_j_row = GATES * H if k > 0 else start_row
+            if units > block // 2:
+                _multiply_gates(
+                    rows, units, H, out_j, start_j, start_j_row, x + k, depth, packed, n
+                )
+            else:
+                _multiply_gates(
+                    rows, units, H, narrow(out_j), narrow(start_j), start_j_row,
+                    narrow(x + k), depth, narrow(packed), n,
+                )  # fmt: skip
+            k += STRIP
+
+
+@inline
 def advance(rows, units, H, gates, weights, depth, c_prev, c, h_prev, h):
     """One step of `units` adjacent units: the state's product, then the pointwise part."""
     _multiply_gates(rows, units, H, gates, gates, GATES * H, h_prev, H, weights, depth)
@@ -252,8 +284,9 @@ def backward_steps(dh_out, weights, gates, dgates, c_prev, c, dh, dc, T, B, H, b
                 rows, min(block, H - j), H, gates + (at + j), dgates + (at + j),
                 c_prev + (state + j), c + (state + j), dh + j, dc + j,
             )  # fmt: skip
+        start = dh_out + (state - B * H) if t > 0 else dh
         multiply(
-            rows, H, dh, H, dh_out + (state - B * H), H, H if t > 0 else 0,
+            rows, H, dh, H, start, H, H if t > 0 else 0,
             dgates + at, GATES * H, 1, weights, GATES * H,
         )  # fmt: skip
 

@@ -90,8 +90,9 @@ def backward_steps(dh_out, weights, h, dz, dh, T, B, H, b0, b1):
     for t in range(T - 1, -1, -1):
         at = (t * B + b0) * H
         step_backward(rows * H, h + at, dh, dz + at)
+        start = dh_out + (at - B * H) if t > 0 else dh
         multiply(
-            rows, H, dh, H, dh_out + (at - B * H), H, H if t > 0 else 0,
+            rows, H, dh, H, start, H, H if t > 0 else 0,
             dz + at, H, 1, weights, H,
         )  # fmt: skip
 

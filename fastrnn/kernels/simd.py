@@ -238,6 +238,18 @@ def pointer(typingctx, array):
 
 
 @intrinsic
+def align(typingctx, p):
+    """The first cache line's start from `p` on."""
+
+    def codegen(context, builder, sig, args):
+        word = ir.IntType(64)
+        address = builder.add(builder.ptrtoint(args[0], word), ir.Constant(word, 63))
+        return builder.inttoptr(builder.and_(address, ir.Constant(word, -64)), args[0].type)
+
+    return p(p), codegen
+
+
+@intrinsic
 def narrow(typingctx, p):
     """The same address, for vectors half as wide."""
     half = Pointer(Vector(p.dtype, p.vector.lanes // 2))
@@ -713,19 +725,19 @@ def transpose_part(typingctx, source, source_row, rows, columns, out, out_row, s
         def row(pointer, stride, r):
             return _offset(builder, pointer, builder.mul(stride, ir.Constant(stride.type, r)))
 
-        def only_below(limit, r, count):
-            return builder.select(
-                builder.icmp_signed("<", ir.Constant(limit.type, r), limit), count, none
-            )
+        def only_below(limit, r, value):
+            below = builder.icmp_signed("<", ir.Constant(limit.type, r), limit)
+            return builder.select(below, value, none)
 
-        loaded = [
-            _load_part(builder, vector, row(source, source_row, r), only_below(rows, r, columns))
-            for r in range(vector.lanes)
-        ]
+        # A masked access is slow where it could not be made at all: rows that are not there
+        # stand at the first one's address.
+        loaded = []
+        for r in range(vector.lanes):
+            at = row(source, only_below(rows, r, source_row), r)
+            loaded.append(_load_part(builder, vector, at, only_below(rows, r, columns)))
         for r, column in enumerate(_transposed(builder, loaded)):
-            _store_part(
-                builder, vector, row(out, out_row, r), column, only_below(columns, r, stored)
-            )
+            at = row(out, only_below(columns, r, out_row), r)
+            _store_part(builder, vector, at, column, only_below(columns, r, stored))
         return context.get_dummy_value()
 
     sig = types.void(source, types.intp, types.intp, types.intp, out, types.intp, types.intp)

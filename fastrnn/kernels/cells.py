@@ -1,0 +1,179 @@
+"""One step of each cell in the notebooks' layout, ``(features, batch)``.
+
+A step reads each weight once, so packing all of them would cost more than it saves: the
+products here pack a strip when its turn comes.  The terms of a sum come in the same order
+as in the sequence kernels, and so do the bits.
+"""
+
+from ._jit import inline, kernel
+from .activations import softmax_row
+from .linear import (
+    accumulate,
+    add_rows,
+    copy_row,
+    multiply_lying,
+    transpose,
+    zero_row,
+)
+from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES, multiply_lying_gates
+from .lstm import step_backward as lstm_step_backward
+from .lstm import step_forward as lstm_step_forward
+from .rnn import step_backward as rnn_step_backward
+from .rnn import step_forward as rnn_step_forward
+from .simd import align, lanes, padded, pointer
+
+
+@inline
+def _predict(h, w_y, b_y, y, y_rows, packed, B, H, O):
+    """``y (O, B) = softmax(w_y h + b_y)`` from ``h (B, H)``."""
+    multiply_lying(B, O, y_rows, O, b_y, 0, O, h, H, w_y, H, H, packed)
+    if O > 0:
+        for b in range(B):
+            softmax_row(y_rows + b * O, y_rows + b * O, O)
+    transpose(y_rows, O, y, B, B, O, B)
+
+
+@kernel
+def rnn_cell_forward(xt, a_prev, w_ax, w_aa, w_ya, b_a, b_y, a_next, y, scratch):
+    """``a_next (H, B)`` and ``y (O, B)`` from ``xt (D, B)`` and ``a_prev (H, B)``.
+
+    scratch : what `fastrnn.packing.cell_scratch` gives for the arrays below.
+    """
+    D, B = xt.shape
+    O, H = w_ya.shape
+    x_rows = align(pointer(scratch))
+    h_rows = x_rows + padded(x_rows, B * D)
+    z = h_rows + padded(x_rows, B * H)
+    y_rows = z + padded(x_rows, B * H)
+    packed = y_rows + padded(x_rows, B * O)
+    transpose(pointer(xt), B, x_rows, D, D, B, D)
+    transpose(pointer(a_prev), B, h_rows, H, H, B, H)
+    multiply_lying(B, H, z, H, pointer(b_a), 0, H, x_rows, D, pointer(w_ax), D, D, packed)
+    multiply_lying(B, H, z, H, z, H, H, h_rows, H, pointer(w_aa), H, H, packed)
+    rnn_step_forward(B * H, z)
+    transpose(z, H, pointer(a_next), B, B, H, B)
+    _predict(z, pointer(w_ya), pointer(b_y), pointer(y), y_rows, packed, B, H, O)
+
+
+@kernel
+def rnn_cell_backward(
+    da_next, a_next, a_prev, xt, w_ax, w_aa, dxt, da_prev, dw_ax, dw_aa, db, scratch
+):
+    """All gradients of a step, from ``da_next (H, B)``; the saved values as they were given."""
+    D, B = xt.shape
+    H = a_next.shape[0]
+    x_rows = align(pointer(scratch))
+    h_rows = x_rows + padded(x_rows, B * D)
+    dz = h_rows + padded(x_rows, B * H)
+    dz_rows = dz + padded(x_rows, B * H)
+    packed = dz_rows + padded(x_rows, B * H)
+    rnn_step_backward(H * B, pointer(a_next), pointer(da_next), dz)
+    transpose(dz, B, dz_rows, H, H, B, H)
+    transpose(pointer(xt), B, x_rows, D, D, B, D)
+    transpose(pointer(a_prev), B, h_rows, H, H, B, H)
+    accumulate(H, D, pointer(dw_ax), D, dz, B, x_rows, D, B, 0, packed)
+    accumulate(H, H, pointer(dw_aa), H, dz, B, h_rows, H, B, 0, packed)
+    zero_row(H, pointer(db))
+    add_rows(H, pointer(db), dz_rows, H, B)
+    accumulate(B, D, x_rows, D, dz_rows, H, pointer(w_ax), D, H, 0, packed)
+    accumulate(B, H, h_rows, H, dz_rows, H, pointer(w_aa), H, H, 0, packed)
+    transpose(x_rows, D, pointer(dxt), B, B, D, B)
+    transpose(h_rows, H, pointer(da_prev), B, B, H, B)
+
+
+@kernel
+def lstm_cell_forward(
+    xt, a_prev, c_prev, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
+    a_next, c_next, gates, y, scratch,
+):  # fmt: skip
+    """``a_next``, ``c_next (H, B)``, ``gates (4, H, B)`` and ``y (O, B)`` of one step."""
+    D, B = xt.shape
+    O, H = w_y.shape
+    x_rows = align(pointer(scratch))
+    h_rows = x_rows + padded(x_rows, B * D)
+    c_rows = h_rows + padded(x_rows, B * H)
+    gate_rows = c_rows + padded(x_rows, B * H)
+    bias = gate_rows + padded(x_rows, B * GATES * H)
+    y_rows = bias + padded(x_rows, GATES * H)
+    packed = y_rows + padded(x_rows, B * O)
+    transpose(pointer(xt), B, x_rows, D, D, B, D)
+    transpose(pointer(a_prev), B, h_rows, H, H, B, H)
+    transpose(pointer(c_prev), B, c_rows, H, H, B, H)
+    copy_row(H, bias + GATE_F * H, pointer(b_f))
+    copy_row(H, bias + GATE_I * H, pointer(b_i))
+    copy_row(H, bias + GATE_G * H, pointer(b_c))
+    copy_row(H, bias + GATE_O * H, pointer(b_o))
+    w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
+    multiply_lying_gates(
+        B, H, gate_rows, bias, 0, x_rows, w_f + H, w_i + H, w_c + H, w_o + H, H + D, D, packed
+    )
+    multiply_lying_gates(
+        B, H, gate_rows, gate_rows, GATES * H, h_rows, w_f, w_i, w_c, w_o, H + D, H, packed
+    )
+    for j in range(0, H, lanes(h_rows)):
+        lstm_step_forward(
+            B, min(lanes(h_rows), H - j), H, gate_rows + j, c_rows + j, c_rows + j, h_rows + j
+        )
+    transpose(h_rows, H, pointer(a_next), B, B, H, B)
+    transpose(c_rows, H, pointer(c_next), B, B, H, B)
+    transpose(gate_rows, GATES * H, pointer(gates), B, B, GATES * H, B)
+    _predict(h_rows, pointer(w_y), pointer(b_y), pointer(y), y_rows, packed, B, H, O)
+
+
+@kernel
+def lstm_cell_backward(
+    da_next, dc_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, w_f, w_i, w_c, w_o,
+    dxt, da_prev, dc_prev, dw, db, scratch,
+):  # fmt: skip
+    """All gradients of a step, from ``da_next`` and ``dc_next (H, B)``.
+
+    dw : (4, H, H + D), db : (4, H), written.
+    """
+    D, B = xt.shape
+    H = c_next.shape[0]
+    x_rows = align(pointer(scratch))
+    h_rows = x_rows + padded(x_rows, B * D)
+    c_prev_rows = h_rows + padded(x_rows, B * H)
+    c_rows = c_prev_rows + padded(x_rows, B * H)
+    dh_rows = c_rows + padded(x_rows, B * H)
+    dc_rows = dh_rows + padded(x_rows, B * H)
+    gates = dc_rows + padded(x_rows, B * H)
+    dgates = gates + padded(x_rows, B * GATES * H)
+    packed = dgates + padded(x_rows, B * GATES * H)
+    transpose(pointer(xt), B, x_rows, D, D, B, D)
+    transpose(pointer(a_prev), B, h_rows, H, H, B, H)
+    transpose(pointer(c_prev), B, c_prev_rows, H, H, B, H)
+    transpose(pointer(c_next), B, c_rows, H, H, B, H)
+    transpose(pointer(da_next), B, dh_rows, H, H, B, H)
+    transpose(pointer(dc_next), B, dc_rows, H, H, B, H)
+    transpose(pointer(ft), B, gates + GATE_F * H, GATES * H, H, B, H)
+    transpose(pointer(it), B, gates + GATE_I * H, GATES * H, H, B, H)
+    transpose(pointer(cct), B, gates + GATE_G * H, GATES * H, H, B, H)
+    transpose(pointer(ot), B, gates + GATE_O * H, GATES * H, H, B, H)
+    for j in range(0, H, lanes(h_rows)):
+        lstm_step_backward(
+            B, min(lanes(h_rows), H - j), H, gates + j, gates + j,
+            c_prev_rows + j, c_rows + j, dh_rows + j, dc_rows + j,
+        )  # fmt: skip
+    transpose(dc_rows, H, pointer(dc_prev), B, B, H, B)
+    transpose(gates, GATES * H, dgates, B, B, GATES * H, B)
+    dw, db = pointer(dw), pointer(db)
+    accumulate(GATES * H, H, dw, H + D, dgates, B, h_rows, H, B, 0, packed)
+    accumulate(GATES * H, D, dw + H, H + D, dgates, B, x_rows, D, B, 0, packed)
+    zero_row(GATES * H, db)
+    add_rows(GATES * H, db, gates, GATES * H, B)
+    _through_gate(GATE_I, pointer(w_i), gates, dh_rows, x_rows, packed, B, D, H)
+    _through_gate(GATE_F, pointer(w_f), gates, dh_rows, x_rows, packed, B, D, H)
+    _through_gate(GATE_G, pointer(w_c), gates, dh_rows, x_rows, packed, B, D, H)
+    _through_gate(GATE_O, pointer(w_o), gates, dh_rows, x_rows, packed, B, D, H)
+    transpose(dh_rows, H, pointer(da_prev), B, B, H, B)
+    transpose(x_rows, D, pointer(dxt), B, B, D, B)
+
+
+@inline
+def _through_gate(gate, w, dgates, dh, dx, packed, B, D, H):
+    """Add one gate's part to ``dh (B, H)`` and ``dx (B, D)``; the first one starts them."""
+    at = dgates + gate * H
+    first = gate == GATE_I
+    accumulate(B, H, dh, H, at, GATES * H, w, H + D, H, 0 if first else H, packed)
+    accumulate(B, D, dx, D, at, GATES * H, w + H, H + D, H, 0 if first else D, packed)
