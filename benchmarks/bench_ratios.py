@@ -24,12 +24,14 @@ class BestPeer:
     param_names = ("cell", "task", "dtype", "D,H,B,T")
     unit = "best peer / fastrnn"
 
-    def track_best_peer(self, cell: str, task: str, dtype: str, sizes: str) -> float:
-        libraries = peers.installed(1)[0]
-        if not libraries:
+    def setup(self, *_: Any) -> None:
+        self.libraries = peers.installed(1)[0]
+        if not self.libraries:
             raise NotImplementedError(f"none of {', '.join(PEERS)} is installed")
+
+    def track_best_peer(self, cell: str, task: str, dtype: str, sizes: str) -> float:
         row = bench.layer_row(
-            cell, task, dtype, sizes_of(sizes), [peers.Fastrnn(1), *libraries], 1, SECONDS
+            cell, task, dtype, sizes_of(sizes), [peers.Fastrnn(1), *self.libraries], 1, SECONDS
         )
         if row.wrong:
             raise RuntimeError(str(row.notes))
@@ -57,9 +59,11 @@ class Threads:
     param_names = BestPeer.param_names
     unit = "times"
 
-    def track_two_threads(self, cell: str, task: str, dtype: str, sizes: str) -> float:
+    def setup(self, *_: Any) -> None:
         if (os.cpu_count() or 1) < 2:
             raise NotImplementedError("only one core")
+
+    def track_two_threads(self, cell: str, task: str, dtype: str, sizes: str) -> float:
         problem = peers.random_problem(cell, *sizes_of(sizes), dtype)
         runs = {str(n): getattr(peer("fastrnn", n), task)(problem).run for n in (1, 2)}
         times = bench.least_times(runs, SECONDS, bench.clock_for(2)[0])
@@ -73,18 +77,20 @@ class Accuracy:
     param_names = ("function", "dtype")
     unit = "ulp"
 
-    def track_ulp(self, function: str, dtype: str) -> float:
-        wide = np.float64 if dtype == "float32" else np.longdouble
-        if np.finfo(wide).nmant < np.finfo(dtype).nmant + 10:
+    def setup(self, function: str, dtype: str) -> None:
+        self.wide = np.float64 if dtype == "float32" else np.longdouble
+        if np.finfo(self.wide).nmant < np.finfo(dtype).nmant + 10:
             raise NotImplementedError("no wider type to compare with")
+
+    def track_ulp(self, function: str, dtype: str) -> float:
         rng = np.random.default_rng(0)
         x = np.concatenate([scale * rng.standard_normal(250_000) for scale in (1e-3, 0.3, 2, 10)])
         x = x.astype(dtype)
         found, exact = (
             getattr(fastrnn, function)(x),
-            getattr(peers.reference, function)(x.astype(wide)),
+            getattr(peers.reference, function)(x.astype(self.wide)),
         )
-        unit = np.spacing(np.abs(exact).astype(dtype)).astype(wide)
+        unit = np.spacing(np.abs(exact).astype(dtype)).astype(self.wide)
         return float((np.abs(found - exact) / unit).max())
 
 

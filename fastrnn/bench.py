@@ -431,7 +431,10 @@ def with_threads_set(args: argparse.Namespace) -> int | None:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            return process.wait()  # it was interrupted too
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=5)  # the terminal interrupts both
+            process.terminate()
+            raise
 
 
 def versions(implementations: list[Peer]) -> dict[str, str]:
