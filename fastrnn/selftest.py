@@ -142,6 +142,32 @@ def last_cell_gradient(da: Array, steps: Any) -> Array:
     return dc
 
 
+def check_step(
+    cell: str,
+    xt: Array,
+    states: list[Array],
+    dstates: list[Array],
+    parameters: dict[str, Array],
+    bound: float,
+) -> Iterator[Check]:
+    """The functions of one step, on states before it and gradients of those after it."""
+    forward, backward = f"{cell}_cell_forward", f"{cell}_cell_backward"
+    wide = wider(xt.dtype)
+    *found, cache = getattr(fastrnn, forward)(xt, *states, parameters)
+    *exact, exact_cache = getattr(reference, forward)(
+        xt.astype(wide),
+        *(state.astype(wide) for state in states),
+        {key: w.astype(wide) for key, w in parameters.items()},
+    )
+    names = (*("a_next", "c_next")[: len(states)], "yt_pred")
+    for name, array, right in zip(names, found, exact, strict=True):
+        yield measure(forward, name, array, right, bound)
+    gradients = getattr(fastrnn, backward)(*dstates, cache)
+    wanted = getattr(reference, backward)(*(d.astype(wide) for d in dstates), exact_cache)
+    for name, right in wanted.items():
+        yield measure(backward, name, gradients[name], right, bound)
+
+
 def check_cell(cell: str, dtype: np.dtype[Any]) -> Iterator[Check]:
     """The functions and the layer object of the RNN or the LSTM."""
     is_lstm = cell == "lstm"
@@ -153,6 +179,10 @@ def check_cell(cell: str, dtype: np.dtype[Any]) -> Iterator[Check]:
         wide = wider(dtype)
         exact_parameters = {key: w.astype(wide) for key, w in parameters.items()}
         exact_x, exact_a0, exact_da, exact_dz = (array.astype(wide) for array in values[1:])
+        states, dstates = [a0, da[:, :, -1]], [da[:, :, 0], a0]
+        count = 2 if is_lstm else 1
+        yield from check_step(cell, x[:, :, 0], states[:count], dstates[:count], parameters, bound)
+
         forward, backward = f"{cell}_forward", f"{cell}_backward"
         *exact, exact_caches = getattr(reference, forward)(exact_x, exact_a0, exact_parameters)
         exact_gradients = getattr(reference, backward)(exact_da, exact_caches)

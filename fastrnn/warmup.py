@@ -10,10 +10,10 @@ from .checks import FLOAT32, FLOAT64
 from .head import output_backward
 from .lstm import HEAD_KEYS as LSTM_HEAD
 from .lstm import KEYS as LSTM_KEYS
-from .lstm import LSTM, lstm_backward, lstm_forward
+from .lstm import LSTM, lstm_backward, lstm_cell_backward, lstm_cell_forward, lstm_forward
 from .rnn import HEAD_KEYS as RNN_HEAD
 from .rnn import KEYS as RNN_KEYS
-from .rnn import RNN, rnn_backward, rnn_forward
+from .rnn import RNN, rnn_backward, rnn_cell_backward, rnn_cell_forward, rnn_forward
 
 
 def warmup(dtypes: Any = ("float32", "float64")) -> float:
@@ -56,18 +56,17 @@ def _call_everything(dtype: np.dtype[Any]) -> None:
 
     for activation in softmax, sigmoid, tanh:
         activation(one)
-    for keys, layer_type, forward, backward in (
-        (RNN_KEYS | RNN_HEAD, RNN, rnn_forward, rnn_backward),
-        (LSTM_KEYS | LSTM_HEAD, LSTM, lstm_forward, lstm_backward),
-    ):
-        parameters = {
-            key: np.zeros([sizes[axis] for axis in axes], dtype) for key, axes in keys.items()
-        }
-        *_, caches = forward(one, state, parameters)
-        backward(one, caches)
-        output_backward(one, caches)
+    rnn, lstm = (
+        {key: np.zeros([sizes[axis] for axis in axes], dtype) for key, axes in keys.items()}
+        for keys in (RNN_KEYS | RNN_HEAD, LSTM_KEYS | LSTM_HEAD)
+    )
+    rnn_cell_backward(state, rnn_cell_forward(state, state, rnn)[-1])
+    lstm_cell_backward(state, state, lstm_cell_forward(state, state, state, lstm)[-1])
+    rnn_backward(one, rnn_forward(one, state, rnn)[-1])
+    lstm_backward(one, lstm_forward(one, state, lstm)[-1])
+    output_backward(one, rnn_forward(one, state, rnn)[-1])
 
-        layer = layer_type(parameters)
+    for layer in RNN(rnn), LSTM(lstm):
         workspace = layer.workspace(1, 1)
         layer.forward(one, workspace=workspace)
         layer.backward(one, workspace=workspace)

@@ -13,6 +13,7 @@ import fastrnn
 from fastrnn import cli, selftest
 
 FLOAT64 = np.dtype(np.float64)
+CELLS = "rnn", "lstm", "rnn_cell", "lstm_cell"
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def test_all_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         assert f"\n{line}" in f"\n{out}"
     for function in (
         "tanh", "sigmoid", "softmax", "output_backward",
-        *(f"{cell}_{way}" for cell in ("rnn", "lstm") for way in ("forward", "backward")),
+        *(f"{cell}_{way}" for cell in CELLS for way in ("forward", "backward")),
         *(f"{cell}.{way}" for cell in ("RNN", "LSTM") for way in ("forward", "backward", "step")),
     ):  # fmt: skip
         assert f"\n{function} " in out
@@ -71,11 +72,15 @@ def test_a_wrong_kernel_fails(
     assert out.count("FAILED") == 3
 
 
+LSTM_WEIGHTS = [f"d{kind}{gate}" for kind in "Wb" for gate in "fico"]
 FUNCTIONS: dict[str, list[tuple[str, str]]] = {
-    "rnn": [("rnn_backward", key) for key in ("dx", "da0", "dWax", "dWaa", "dba")],
+    "rnn": [
+        *(("rnn_backward", key) for key in ("dx", "da0", "dWax", "dWaa", "dba")),
+        *(("rnn_cell_backward", key) for key in ("dxt", "da_prev", "dWax", "dWaa", "dba")),
+    ],
     "lstm": [
-        ("lstm_backward", key)
-        for key in ("dx", "da0", *(f"d{kind}{gate}" for kind in "Wb" for gate in "fico"))
+        *(("lstm_backward", key) for key in ("dx", "da0", *LSTM_WEIGHTS)),
+        *(("lstm_cell_backward", key) for key in ("dxt", "da_prev", "dc_prev", *LSTM_WEIGHTS)),
     ],
 }
 
@@ -86,8 +91,8 @@ def test_each_gradient_is_looked_at(cell: str, monkeypatch: pytest.MonkeyPatch) 
     for function, key in FUNCTIONS[cell]:
         right = getattr(fastrnn, function)
 
-        def wrong(da: Any, caches: Any, right: Any = right, key: str = key) -> Any:
-            gradients = right(da, caches)
+        def wrong(*args: Any, right: Any = right, key: str = key) -> Any:
+            gradients = right(*args)
             gradients[key].flat[-1] += 1e-9
             return gradients
 
@@ -96,19 +101,32 @@ def test_each_gradient_is_looked_at(cell: str, monkeypatch: pytest.MonkeyPatch) 
             assert failures(selftest.check_cell(cell, FLOAT64)) == {(function, key)}
 
 
-@pytest.mark.parametrize("cell", FUNCTIONS)
-@pytest.mark.parametrize("at", [0, 1])
-def test_each_output_is_looked_at(cell: str, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    function = f"{cell}_forward"
+OUTPUTS = {
+    "rnn_forward": ("a", "y"),
+    "lstm_forward": ("a", "y", "c"),
+    "rnn_cell_forward": ("a_next", "yt_pred"),
+    "lstm_cell_forward": ("a_next", "c_next", "yt_pred"),
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "at", "name"),
+    [(function, at, name) for function, names in OUTPUTS.items() for at, name in enumerate(names)],
+)
+def test_each_output_is_looked_at(
+    function: str, at: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = getattr(fastrnn, function)
 
     def wrong(*args: Any) -> Any:
         results = right(*args)
-        results[at].flat[-1] += 1e-9
-        return results
+        changed = results[at].copy()
+        changed.flat[-1] += 1e-9
+        return *results[:at], changed, *results[at + 1 :]
 
     monkeypatch.setattr(fastrnn, function, wrong)
-    assert failures(selftest.check_cell(cell, FLOAT64)) == {(function, "ay"[at])}
+    found = failures(selftest.check_cell(function.split("_")[0], FLOAT64))
+    assert found == {(function, name)}
 
 
 def test_a_step_must_have_the_bits_of_the_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
