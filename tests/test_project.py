@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import fastrnn
+from tests.kernels.test_jit import imports
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(fastrnn.__file__).parent
@@ -72,17 +72,13 @@ def test_nothing_else_is_public() -> None:
 
 
 def imported(source: Path, name: str) -> Iterator[str]:
-    """The modules of the package that a file imports, wherever in the file."""
-    package = name if source.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: package.count(".") + 2 - node.level]
-            base = ".".join(parents if node.level else []) + f".{node.module or ''}"
-            base = base.strip(".")
-            yield base
-            yield from (f"{base}.{name.name}" for name in node.names)
+    """What a module imports, by its dotted name: modules and, of modules, names."""
+    package = (name if source.name == "__init__.py" else name.rpartition(".")[0]).split(".")
+    for level, module, item in imports(source):
+        above = package[: len(package) + 1 - level] if level else []
+        base = ".".join([*above, *filter(None, [module])])
+        yield base
+        yield f"{base}.{item}"
 
 
 def modules() -> dict[str, Path]:
