@@ -330,7 +330,7 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     for name, value in machine().items():
         print(f"{name:10}{value}")
-    print("\nworst error against the exact result, and how large it may be", flush=True)
+    print("\na first run compiles every kernel, which takes a minute or two", flush=True)
     with compiling_beside("float64"):
         single = check_all(np.dtype(np.float32))
     double = check_all(np.dtype(np.float64))
@@ -340,6 +340,7 @@ def run(args: argparse.Namespace) -> int:
         for check in checks:
             key = check.function, check.result if args.all else ""
             rows.setdefault(key, ([], []))[at].append(check)
+    print("\nworst error against the exact result, and how large it may be")
     print(f"{'':27}{'float32':26}float64")
     for (function, result), (left, right) in rows.items():
         unit = "ulp" if function in ("tanh", "sigmoid") else "eps"
