@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no mprotect")
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.kernels.guard_pages", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("where", ["end", "start"])
