@@ -74,11 +74,13 @@ def aligned(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:
     ]
 
 
-def cell_scratch(dtype: np.dtype[Any], depth: int, *sizes: int) -> Array:
-    """Scratch for a cell's kernel: arrays of these sizes, and a panel of weights.
+def cell_scratch(dtype: np.dtype[Any], depth: int, *sizes: int, gates: int = 1) -> Array:
+    """Scratch for a cell's kernel: arrays of these sizes, and what is packed at once.
 
-    `depth` is the most rows of a panel that are packed at once.
+    That is a strip of weights, a vector for each gate if these are more than a panel has, or
+    a panel of `depth` rows.
     """
     lanes = padded(1, dtype)
-    elements = lanes * (len(sizes) + 1 + max(STRIP, depth) * WIDTH) + sum(sizes)
+    packed = max(STRIP * max(WIDTH, gates), depth * WIDTH)
+    elements = lanes * (len(sizes) + 1 + packed) + sum(sizes)
     return np.empty(elements + CACHE_LINE // dtype.itemsize, dtype)
