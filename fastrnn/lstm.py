@@ -310,7 +310,7 @@ def lstm_cell_forward(
     cells.lstm_cell_forward(
         ready(xt, dtype), ready(a_prev, dtype), ready(c_prev, dtype),
         w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y, a_next, c_next, gates, y,
-        cell_scratch(dtype, 0, B * D, B * H, B * H, B * H * GATES, H * GATES, B * O),
+        cell_scratch(dtype, 0, B * D, B * H, B * H, B * H * GATES, H * GATES, B * O, gates=GATES),
     )  # fmt: skip
     ft, it, cct, ot = gates[GATE_F], gates[GATE_I], gates[GATE_G], gates[GATE_O]
     cache = a_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, parameters

@@ -20,6 +20,13 @@ from tests.problems import normal
 
 PAGE = mmap.PAGESIZE
 NO_ACCESS = 0
+SIZES = (  # n_x, n_a, m, T, n_y
+    (1, 1, 1, 1, 1),
+    (3, 5, 2, 3, 7),
+    (17, 33, 13, 2, 70),
+    (2, 9, 65, 9, 3),
+    (150, 131, 3, 2, 5),
+)
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 
@@ -38,7 +45,7 @@ def fenced(shape: Any, dtype: Any = np.float64) -> np.ndarray:
             raise OSError(ctypes.get_errno(), "mprotect failed")
     offset = PAGE + (pages * PAGE - size if at_end else 0)
     array: np.ndarray = np.ndarray(shape, dtype, memory, offset)
-    array.fill(np.nan)
+    array.fill(np.nan if dtype.kind == "f" else 0)
     return array
 
 
@@ -98,14 +105,14 @@ def main() -> None:
     packing.CHUNK_BYTES = 2000
     for module in (head, layer, lstm, rnn):
         module.aligned = fenced_pieces  # type: ignore[attr-defined]
-    for module in (activations, head, lstm, rnn):
+    for module in (activations, head, lstm, packing, rnn):
         module.np = FencedNumPy()  # type: ignore[attr-defined]
     if sys.argv[1:] == ["end", "fault"]:  # to see that the fence holds
         array = fenced((3,))
         ctypes.memset(array.ctypes.data + array.nbytes, 0, 1)
     for cell in CELLS.values():
         for dtype in (np.float32, np.float64):
-            for sizes in ((1, 1, 1, 1, 1), (3, 5, 2, 3, 7), (17, 33, 13, 2, 70), (2, 9, 65, 9, 3)):
+            for sizes in SIZES:
                 run(cell, sizes, dtype)
     print("no access beyond an array")
 
