@@ -138,13 +138,24 @@ def pack_backward(w_f, w_i, w_c, w_o, weights, D, H):
 
 
 @inline
-def _multiply_gates(rows, units, H, out, start, start_row, x, x_row, w, depth):
-    """``out = start + x @ w`` for all gates of `units` adjacent units."""
+def _multiply_panels(rows, units, H, out, start, start_row, x, x_row, w, depth):
     panel = tile_zero(out, PANEL, 1)
     for gate in range(0, GATES, PANEL):
         multiply_panel(
             panel, rows, out + gate * H, GATES * H, start + gate * H, intp(start_row), units,
             H, units, x, x_row, 1, w + gate * lanes(w) * depth, depth,
+        )  # fmt: skip
+
+
+@inline
+def multiply_gates(rows, units, H, out, start, start_row, x, x_row, w, depth):
+    """``out = start + x @ w`` for all gates of `units` adjacent units."""
+    if units > lanes(out) // 2:
+        _multiply_panels(rows, units, H, out, start, start_row, x, x_row, w, depth)
+    else:
+        _multiply_panels(
+            rows, units, H, narrow(out), narrow(start), start_row, narrow(x), x_row, narrow(w),
+            depth,
         )  # fmt: skip
 
 
@@ -167,23 +178,18 @@ def multiply_lying_gates(
             pack_gate(GATE_O, w_o + at, w_row, units, n, packed)
             start_j = out_j if k > 0 else start + j
             start_j_row = GATES * H if k > 0 else start_row
-            if units > block // 2:
-                _multiply_gates(
-                    rows, units, H, out_j, start_j, start_j_row, x + k, depth, packed, n
-                )
-            else:
-                _multiply_gates(
-                    rows, units, H, narrow(out_j), narrow(start_j), start_j_row,
-                    narrow(x + k), depth, narrow(packed), n,
-                )  # fmt: skip
+            multiply_gates(rows, units, H, out_j, start_j, start_j_row, x + k, depth, packed, n)
             k += STRIP
 
 
 @inline
 def advance(rows, units, H, gates, weights, depth, c_prev, c, h_prev, h):
     """One step of `units` adjacent units: the state's product, then the pointwise part."""
-    _multiply_gates(rows, units, H, gates, gates, GATES * H, h_prev, H, weights, depth)
-    step_forward(rows, units, H, gates, c_prev, c, h)
+    multiply_gates(rows, units, H, gates, gates, GATES * H, h_prev, H, weights, depth)
+    if units > lanes(h) // 2:
+        step_forward(rows, units, H, gates, c_prev, c, h)
+    else:
+        step_forward(rows, units, H, narrow(gates), narrow(c_prev), narrow(c), narrow(h))
 
 
 @inline
@@ -206,33 +212,10 @@ def forward_steps(x, weights, gates, S, c, C, h, T, B, D, H, steps, b0, b1):
             for t in range(t0, t0 + n, together):
                 gates_j = gates + (((t % S) * B + b0) * GATES * H + j)
                 x_t = x + (t * B + b0) * D
-                w_j = w_x + j * GATES * D
-                if units > block // 2:
-                    _multiply_gates(
-                        rows * min(together, t0 + n - t),
-                        units,
-                        H,
-                        gates_j,
-                        weights + j,
-                        0,
-                        x_t,
-                        D,
-                        w_j,
-                        D,
-                    )
-                else:
-                    _multiply_gates(
-                        rows * min(together, t0 + n - t),
-                        units,
-                        H,
-                        narrow(gates_j),
-                        narrow(weights + j),
-                        0,
-                        narrow(x_t),
-                        D,
-                        narrow(w_j),
-                        D,
-                    )
+                multiply_gates(
+                    rows * min(together, t0 + n - t), units, H, gates_j, weights + j, 0,
+                    x_t, D, w_x + j * GATES * D, D,
+                )  # fmt: skip
         for t in range(t0, t0 + n):
             gates_t = gates + ((t % S) * B + b0) * GATES * H
             h_prev = h + (t * B + b0) * H
@@ -243,24 +226,10 @@ def forward_steps(x, weights, gates, S, c, C, h, T, B, D, H, steps, b0, b1):
                 # Every second step backwards: the weights last read are still in cache.
                 j = block * (n_block if t % 2 == 0 else blocks - 1 - n_block)
                 units = min(block, H - j)
-                w_j = w_h + j * GATES * H
-                if units > block // 2:
-                    advance(
-                        rows, units, H, gates_t + j, w_j, H, c_prev + j, c_t + j, h_prev, h_t + j
-                    )
-                else:
-                    advance(
-                        rows,
-                        units,
-                        H,
-                        narrow(gates_t + j),
-                        narrow(w_j),
-                        H,
-                        narrow(c_prev + j),
-                        narrow(c_t + j),
-                        narrow(h_prev),
-                        narrow(h_t + j),
-                    )
+                advance(
+                    rows, units, H, gates_t + j, w_h + j * GATES * H, H,
+                    c_prev + j, c_t + j, h_prev, h_t + j,
+                )  # fmt: skip
 
 
 @inline
@@ -374,36 +343,9 @@ def lstm_step(x, weights, gates, h, c):
     w_h = w_x + across * D
     for j in range(0, H, block):
         units = min(block, H - j)
-        if units > block // 2:
-            _multiply_gates(B, units, H, gates + j, weights + j, 0, x, D, w_x + j * GATES * D, D)
-            _multiply_gates(
-                B, units, H, gates + j, gates + j, GATES * H, h, H, w_h + j * GATES * H, H
-            )
-        else:
-            _multiply_gates(
-                B,
-                units,
-                H,
-                narrow(gates + j),
-                narrow(weights + j),
-                0,
-                narrow(x),
-                D,
-                narrow(w_x + j * GATES * D),
-                D,
-            )
-            _multiply_gates(
-                B,
-                units,
-                H,
-                narrow(gates + j),
-                narrow(gates + j),
-                GATES * H,
-                narrow(h),
-                H,
-                narrow(w_h + j * GATES * H),
-                H,
-            )
+        at = j * GATES
+        multiply_gates(B, units, H, gates + j, weights + j, 0, x, D, w_x + at * D, D)
+        multiply_gates(B, units, H, gates + j, gates + j, GATES * H, h, H, w_h + at * H, H)
     for j in range(0, H, block):
         step_forward(B, min(block, H - j), H, gates + j, c + j, c + j, h + j)
 
