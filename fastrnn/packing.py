@@ -29,6 +29,7 @@ from .kernels.simd import VECTOR_BITS, WIDTH
 
 CACHE_LINE = 64  # bytes; vectors that cross a line load at half the speed
 CHUNK_BYTES = 1 << 18  # input products taken at once; they stay in the second-level cache
+CHUNK_ROWS = 64  # or as many rows as pay for reading the weights from further away
 
 
 def padded(columns: int, dtype: np.dtype[Any]) -> int:
@@ -54,8 +55,9 @@ def accumulate_size(rows: int, depth: int, dtype: np.dtype[Any]) -> int:
 
 def chunk(T: int, B: int, width: int, dtype: np.dtype[Any]) -> int:
     """Steps whose input products are taken at once; at least one."""
-    step = max(1, B * width * dtype.itemsize)
-    return max(1, min(T, CHUNK_BYTES // step))
+    row = max(1, width * dtype.itemsize)
+    rows = max(CHUNK_BYTES // row, CHUNK_ROWS)
+    return max(1, min(T, rows // max(1, B)))
 
 
 def aligned(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:

@@ -157,8 +157,12 @@ def test_chunk(dtype: Any) -> None:
             for width in (0, 4, 4096):
                 steps = packing.chunk(T, B, width, dtype)
                 assert 1 <= steps <= max(T, 1)
-                size = steps * B * width * dtype.itemsize
-                assert steps == 1 or size <= packing.CHUNK_BYTES
+                rows = steps * B
+                assert (
+                    steps == 1
+                    or rows <= packing.CHUNK_ROWS
+                    or rows * width * dtype.itemsize <= packing.CHUNK_BYTES
+                )
 
 
 @each_type
