@@ -1,0 +1,390 @@
+"""Mutation testing: small mistakes put into the sources one at a time; the tests must see each.
+
+    python -m tests.mutations [--only TEXT ...] [--jobs N] [--stages N] [--list]
+
+takes an hour or two on one core; not part of the tests. The mistakes are made from the syntax
+trees, the same ones every time: spread evenly over the functions of a file, and in the kernels
+of the cells at least a changed sign, a dropped statement or term, and an exchanged gate in each
+function that has such. Each is tried in a copy of the project, by the cheapest tests that should
+see it first. A failing test, a crash and an endless loop see it. What Numba's compiler refuses
+was no mistake that could be made, and another one takes its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+from queue import SimpleQueue
+
+ROOT = Path(__file__).parents[1]
+CPU_SECONDS = 40, 900  # for the first tests, for the others; longer is an endless loop
+
+SEQUENCES = "tests/test_rnn.py tests/test_lstm.py tests/test_layer.py"
+ALL = f"{SEQUENCES} tests/kernels --ignore tests/kernels/test_jit.py"
+API = f"{SEQUENCES} tests/test_checks.py tests/test_packing.py tests/notebooks tests/test_demo.py"
+RNN = "tests/test_rnn.py tests/test_layer.py -k 'rnn and f64'"
+LSTM = "tests/test_lstm.py tests/test_layer.py -k 'lstm and f64'"
+LAYER = "tests/test_layer.py::test_as_reference"
+STEP = "tests/test_layer.py::test_steps_equal_the_sequence"
+SEQUENCE = "-k 'sequence_as_reference and f64'"
+CELL = "-k 'cell_as_reference and f64'"
+
+# A file, how many mutations, the first tests by the function's name, then all others in turn.
+PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
+    ("kernels/rnn.py", 36,
+     {"notebook": f"tests/test_rnn.py {SEQUENCE}", "_step$": f"{STEP} -k 'rnn and f64'",
+      "": f"{LAYER} -k 'rnn and f64'"}, [RNN, ALL]),
+    ("kernels/lstm.py", 60,
+     {"notebook": f"tests/test_lstm.py {SEQUENCE}", "_lying": f"tests/test_lstm.py {CELL}",
+      "_step$": f"{STEP} -k 'lstm and f64'", "": f"{LAYER} -k 'lstm and f64'"}, [LSTM, ALL]),
+    ("kernels/cells.py", 18,
+     {"lstm|gate": f"tests/test_lstm.py {CELL}", "": f"tests/test_rnn.py {CELL}"},
+     [f"{SEQUENCES} -k f64", ALL]),
+    ("kernels/head.py", 6, {"": f"tests/test_rnn.py {SEQUENCE}"}, [RNN, ALL]),
+    ("kernels/linear.py", 20,
+     {"_lying": f"tests/test_rnn.py {CELL}",
+      "": "tests/kernels/test_linear.py -k 'f64 or passes'"}, [RNN, ALL]),
+    ("kernels/activations.py", 16, {"": "tests/kernels/test_activations.py"}, [RNN, ALL]),
+    ("kernels/simd.py", 20, {"": "tests/kernels/test_simd.py"},
+     ["tests/kernels/test_linear.py -k f64", ALL]),
+    ("rnn.py", 8, {"": RNN}, [API, ALL]),
+    ("lstm.py", 10, {"": LSTM}, [API, ALL]),
+    ("head.py", 4, {"": f"{SEQUENCES} -k sequence_as"}, [API, ALL]),
+    ("layer.py", 16, {"": "tests/test_layer.py -k f64"}, [API, ALL]),
+    ("steps.py", 8, {"": f"tests/test_checks.py {RNN}"}, [API, ALL]),
+    ("packing.py", 8, {"": "tests/test_packing.py"}, [API, ALL]),
+    ("checks.py", 12, {"": "tests/test_checks.py"}, [API, ALL]),
+    ("weights.py", 6, {"": "tests/test_weights.py"}, [API]),
+    ("activations.py", 4, {"": "tests/kernels/test_activations.py"}, [API, ALL]),
+    *((f"notebooks/{name}.py", 3, {"": "tests/notebooks"}, [])
+      for name in ("_shared", "compact", "exercise", "from_scratch", "full_rnn", "step_by_step")),
+)  # fmt: skip
+FORMULA = {"sign": 8, "term": 8, "gate": 4}  # of these kinds in a cell's formula
+CELLS = "kernels/rnn.py", "kernels/lstm.py", "kernels/cells.py", "kernels/head.py"
+
+# What is no mistake when changed: words for people, hints for the CPU, sizes that only cost time.
+SKIPPED = {"__repr__", "__slots__", "__all__", "_describe", "_reason", "warn", "tile_prefetch"}
+SKIPPED |= {"STRIP", "DEPTH", "CHUNK_BYTES", "THREAD_WORK"}
+# Expressions whose other values give the same results, by file.
+EQUIVALENT: dict[str, dict[str, str]] = {}
+
+GATES = ["GATE_I", "GATE_F", "GATE_G", "GATE_O"]
+EITHER_WAY = (
+    ("sign", ast.Add, ast.Sub), ("comparison", ast.Lt, ast.LtE), ("comparison", ast.Gt, ast.GtE),
+    ("comparison", ast.Eq, ast.NotEq), ("comparison", ast.Is, ast.IsNot),
+    ("comparison", ast.In, ast.NotIn), ("operator", ast.And, ast.Or),
+)  # fmt: skip
+OPERATORS: dict[type, tuple[str, type]] = {
+    **{a: (kind, b) for kind, a, b in EITHER_WAY},
+    **{b: (kind, a) for kind, a, b in EITHER_WAY},
+    ast.Mult: ("operator", ast.Add), ast.Div: ("operator", ast.Mult),
+    ast.FloorDiv: ("operator", ast.Mult), ast.Mod: ("operator", ast.FloorDiv),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake: what stands instead of some bytes of a file."""
+
+    path: str
+    line: int
+    function: str
+    kind: str
+    span: tuple[int, int]
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        before, after = (" ".join(text.split()) for text in (self.before, self.after))
+        place = f"{self.path}:{self.line} {self.function or 'module'}"
+        return f"{self.kind:10s} {place}: {before}  ->  {after}"
+
+
+# --- what can be changed ----------------------------------------------------------------
+
+
+def changes(node: ast.AST) -> Iterator[tuple[str, ast.AST, ast.AST]]:
+    """Kind, what is changed, and what to put there instead."""
+    match node:
+        case ast.BinOp(left, op, right) if type(op) in OPERATORS:
+            kind, other = OPERATORS[type(op)]
+            yield kind, node, ast.BinOp(left, other(), right)
+            dropped = "term" if kind == "sign" else "factor"
+            yield dropped, node, left
+            if isinstance(op, ast.Add | ast.Mult):
+                yield dropped, node, right
+        case ast.UnaryOp(op=ast.USub() | ast.Not() as op, operand=operand):
+            yield "sign" if isinstance(op, ast.USub) else "branch", node, operand
+        case ast.Compare(left, [op], right):
+            kind, other = OPERATORS[type(op)]
+            yield kind, node, ast.Compare(left, [other()], right)
+        case ast.BoolOp(op, values):
+            kind, other = OPERATORS[type(op)]
+            yield kind, node, ast.BoolOp(other(), values)
+        case ast.Name(name, ast.Load()) if name in GATES:
+            for other_gate in [gate for gate in GATES if gate != name]:
+                yield "gate", node, ast.Name(other_gate)
+        case ast.Constant(bool() as value):
+            yield "constant", node, ast.Constant(not value)
+        case ast.Constant(int() as value):
+            yield "constant", node, ast.Constant(value + 1)
+        case ast.Constant(float() as value):
+            yield "constant", node, ast.Constant(value * 1.01 or 0.01)
+        case ast.Call(ast.Name("min" | "max" as name) as function):
+            yield "operator", function, ast.Name("max" if name == "min" else "min")
+        case ast.Call(ast.Name("range"), [end] | [_, end, *_]):
+            yield "range", end, ast.BinOp(end, ast.Sub(), ast.Constant(1))
+        case ast.Call(ast.Name("fma" | "isinstance")):
+            pass
+        case ast.Call(function, args, keywords):
+            for i, (a, b) in enumerate(pairwise(args)):
+                if ast.unparse(a) != ast.unparse(b):
+                    swapped = [*args[:i], b, a, *args[i + 2 :]]
+                    yield "arguments", node, ast.Call(function, swapped, keywords)
+        case ast.IfExp(test, body, orelse):
+            yield "branch", node, ast.IfExp(test, orelse, body)
+        case ast.If(test) if not isinstance(test, ast.UnaryOp):
+            yield "branch", test, ast.UnaryOp(ast.Not(), test)
+        case ast.Expr(ast.Call()) | ast.AugAssign() | ast.Raise():
+            yield "statement", node, ast.Pass()
+        case ast.Assign([ast.Subscript() | ast.Attribute()]):
+            yield "statement", node, ast.Pass()
+        case ast.FunctionDef():
+            for assignment in reassigned(node):
+                yield "statement", assignment, ast.Pass()
+
+
+def reassigned(function: ast.AST) -> Iterator[ast.AST]:
+    """Assignments to names that have a value already: without them the old one stays."""
+    bound = {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}
+    assignments = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+    for node in sorted(assignments, key=lambda node: node.lineno):
+        names = {name.id for name in ast.walk(node.targets[0]) if isinstance(name, ast.Name)}
+        if names <= bound and all(isinstance(t, ast.Name | ast.Tuple) for t in node.targets):
+            yield node
+        bound |= names
+
+
+def addresses(tree: ast.AST) -> Iterator[ast.AST]:
+    """What says where elements stand and how many, no part of a formula."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(ast.Name("load" | "store"), [where, *_, count]):
+                yield from (*ast.walk(where), *ast.walk(count))
+            case ast.Assign([ast.Name("at")], value):
+                yield from ast.walk(value)
+
+
+def name_of(node: ast.AST) -> str:
+    match node:
+        case ast.FunctionDef(name) | ast.ClassDef(name):
+            return name
+        case ast.Expr(ast.Call(ast.Name(name) | ast.Attribute(attr=name))):
+            return name
+        case ast.Assign([ast.Name(name)]):
+            return name
+    return ""
+
+
+def mutable(node: ast.AST, function: str, same: set[str]) -> Iterator[tuple[str, ast.AST]]:
+    """The nodes that can be changed, each with its function."""
+    if name_of(node) in SKIPPED or (isinstance(node, ast.expr) and ast.unparse(node) in same):
+        return
+    if isinstance(node, ast.ImportFrom | ast.Import | ast.JoinedStr | ast.arg):
+        return
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        function = f"{function}.{node.name}".lstrip(".")
+    yield function, node
+    if isinstance(node, ast.Raise):
+        return
+    for field, value in ast.iter_fields(node):
+        if field not in ("annotation", "returns", "decorator_list"):
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    yield from mutable(child, function, same)
+
+
+def mutants_of(path: str) -> list[Mutant]:
+    """Every mutant of a file, in the order of its lines."""
+    source = (ROOT / "fastrnn" / path).read_bytes()
+    starts = [0, *accumulate(map(len, source.splitlines(keepends=True)))]
+    tree = ast.parse(source)
+    same = set(EQUIVALENT.get(path, ()))
+    gone = same - {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.expr)}
+    if gone:
+        raise SystemExit(f"{path} has none of these any more: {gone}")
+    indexes = set(addresses(tree))
+    mutants = {}
+    for function, node in mutable(tree, "", same):
+        for kind, target, other in changes(node):
+            assert isinstance(target, ast.expr | ast.stmt)
+            assert target.end_lineno is not None and target.end_col_offset is not None
+            begin = starts[target.lineno - 1] + target.col_offset
+            end = starts[target.end_lineno - 1] + target.end_col_offset
+            after = ast.unparse(other)
+            if not isinstance(other, ast.Pass):
+                after = f"({after})"
+            mutants[begin, end, after] = Mutant(
+                f"fastrnn/{path}", target.lineno, function,
+                "index" if node in indexes and kind != "gate" else kind,
+                (begin, end), ast.unparse(target), after,
+            )  # fmt: skip
+    return list(mutants.values())
+
+
+def chosen(path: str, count: int, only: list[str]) -> list[list[Mutant]]:
+    """Queues of mutants; of each as many are tried as it stands here times."""
+    queues: dict[str, dict[str, list[Mutant]]] = {}
+    for mutant in mutants_of(path):
+        if not only or any(text in str(mutant) for text in only):
+            queues.setdefault(mutant.function, {}).setdefault(mutant.kind, []).append(mutant)
+    rng = random.Random(path)
+    slots: Counter[tuple[str, str]] = Counter()
+    for function, kinds in queues.items():
+        for queue in kinds.values():
+            rng.shuffle(queue)
+        if path in CELLS:
+            formula = function.startswith("step_")
+            dropped = "term" if formula or "statement" not in kinds else "statement"
+            for kind in ("sign", dropped, "gate"):
+                wanted = FORMULA[kind] if formula else 1
+                slots[function, kind] = min(wanted, len(kinds.get(kind, ())))
+    left = [(f, kind) for f, kinds in queues.items() for kind in sorted(kinds)]
+    rng.shuffle(left)
+    while slots.total() < count:
+        left = [slot for slot in left if slots[slot] < len(queues[slot[0]][slot[1]])]
+        if not left:
+            break
+        used = Counter(function for function, _ in slots.elements())
+        slots[min(left, key=lambda slot: (used[slot[0]], slots[slot]))] += 1
+    return [queues[function][kind] for function, kind in slots.elements()]
+
+
+# --- trying them ------------------------------------------------------------------------
+
+
+class Tree:
+    """A copy of the project, for one mutation at a time, with compiled kernels of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "project"
+        ignored = shutil.ignore_patterns("__pycache__", ".*")
+        shutil.copytree(ROOT, self.root, ignore=ignored)
+        # Without files of bytecode: they are told apart by size and time, which may be the same.
+        self.environment = os.environ | {
+            "NUMBA_CACHE_DIR": str(folder / "kernels"),
+            "PYTHONPATH": str(self.root),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "COLUMNS": "500",
+        }
+        self.sound: set[str] = set()
+
+    def run(self, tests: str, seconds: int) -> tuple[int, str]:
+        """Exit code and output of pytest with at most so many seconds of the CPU."""
+        done = subprocess.run(
+            ["sh", "-c", 'ulimit -c 0; ulimit -t "$0"; exec "$@"', str(seconds), sys.executable,
+             "-m", "pytest", "-qx", "--tb=no", "-p", "no:cacheprovider", *shlex.split(tests)],
+            cwd=self.root, env=self.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    def verdict(self, mutant: Mutant, stages: list[str]) -> str | None:
+        """What saw the mutation; "" if nothing did, None if it cannot be compiled."""
+        for tests in stages:  # they pass without it, and leave compiled kernels behind
+            if tests not in self.sound:
+                code, output = self.run(tests, CPU_SECONDS[1])
+                if code:
+                    raise SystemExit(f"fails without a mutation: pytest {tests}\n{output}")
+                self.sound.add(tests)
+            begin, end = mutant.span
+            file = self.root / mutant.path
+            whole = file.read_bytes()
+            file.write_bytes(whole[:begin] + mutant.after.encode() + whole[end:])
+            try:
+                code, output = self.run(tests, CPU_SECONDS[tests != stages[0]])
+            finally:
+                file.write_bytes(whole)
+            if code:
+                failed = re.search(r"^(?:FAILED|ERROR) (?:tests/)?(.*)", output, re.MULTILINE)
+                reason = failed[1] if failed else f"exit code {code}"
+                refused = r"numba\.core\.errors|LLVM IR parsing error|SyntaxError"
+                return None if re.search(refused, reason) else reason.partition(" - ")[0]
+        return ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--only", nargs="*", default=[], help="mutations whose line has this text")
+    parser.add_argument("--jobs", type=int, default=1, help="mutations at a time")
+    parser.add_argument("--stages", type=int, help="only so many groups of tests for each")
+    parser.add_argument("--list", action="store_true", help="show the mutations, try none")
+    options = parser.parse_args()
+
+    tasks = []
+    for path, count, first, others in PARTS:
+        for queue in chosen(path, count, options.only):
+            function = queue[0].function
+            tests = next(first[name] for name in first if re.search(name, function))
+            tasks.append((queue, [tests, *others][: options.stages]))
+    if options.list:
+        for queue, _ in tasks:
+            print(queue.pop(0))
+        return 0
+
+    totals: dict[str, Counter[bool]] = {}
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
+        trees: SimpleQueue[Tree] = SimpleQueue()
+        for job in range(options.jobs):
+            trees.put(Tree(Path(folder, str(job))))
+
+        def attempt(task: tuple[list[Mutant], list[str]]) -> tuple[Mutant, str, float] | None:
+            queue, stages = task
+            tree = trees.get()
+            try:
+                while queue:
+                    mutant, begin = queue.pop(0), time.perf_counter()
+                    seen = tree.verdict(mutant, stages)
+                    if seen is not None:
+                        return mutant, seen, time.perf_counter() - begin
+            finally:
+                trees.put(tree)
+            return None
+
+        for result in filter(None, pool.map(attempt, tasks)):
+            mutant, seen, seconds = result
+            totals.setdefault(mutant.path, Counter())[bool(seen)] += 1
+            verdict = f"caught by {seen}" if seen else "SURVIVED"
+            print(f"{mutant}\n    {verdict}, {seconds:.0f} s", flush=True)
+            if not seen:
+                survivors.append(mutant)
+
+    print()
+    for path, counts in totals.items():
+        print(f"{path:36s} {counts[True]:3d} of {counts.total():3d} caught")
+    caught = sum(counts[True] for counts in totals.values())
+    print(f"{'all':36s} {caught:3d} of {caught + len(survivors):3d} caught")
+    for mutant in survivors:
+        print(f"survived: {mutant}")
+    return bool(survivors)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
