@@ -6,6 +6,8 @@ argument, what came and what was wanted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -93,13 +95,112 @@ def weights(parameters: Any, keys: Mapping[str, Axes], sizes: dict[str, int]) ->
             f"parameters lacks {', '.join(missing)}; it has "
             f"{', '.join(map(str, parameters)) or 'no keys'}; wanted {', '.join(keys)}"
         )
+    if "n_a" in sizes and "n_x" in sizes:
+        sizes["n_a + n_x"] = sizes["n_a"] + sizes["n_x"]
     found = []
     for key, axes in keys.items():
         value = parameters[key]
         if not _fits(value, axes, sizes):
             value = checked(f"parameters[{key!r}]", value, axes, sizes)
         found.append(value)
+    if "n_a + n_x" in sizes and "n_x" not in sizes:
+        sizes["n_x"] = sizes["n_a + n_x"] - sizes["n_a"]
+        if sizes["n_x"] < 0:
+            raise ValueError(
+                f"parameters[{next(iter(keys))!r}] has shape {found[0].shape}; "
+                f"wanted (n_a, n_a + n_x) with n_a = {sizes['n_a']}"
+            )
     return found
+
+
+_dtype = attrgetter("dtype")
+_ndim = attrgetter("ndim")
+_shape = attrgetter("shape")
+_is_carray = attrgetter("flags.carray")
+
+
+class Arguments:
+    """What a function takes: arrays with named axes, and weights by key.
+
+    An axis of the same name has the same size everywhere; a name can be a number, or a sum of
+    two others.
+
+    Parameters
+    ----------
+    given : mapping
+        Axes of the arrays, by the name that a message calls them.
+    keys : mapping
+        Axes of the weights, by key.
+    weights_first : bool
+        Which is held against the other, and so which of two that differ a message names.
+    """
+
+    def __init__(
+        self, given: Mapping[str, Axes], keys: Mapping[str, Axes], weights_first: bool
+    ) -> None:
+        self._given = given
+        self._keys = keys
+        self._weights_first = weights_first
+        axes = [*given.values(), *keys.values()]
+        names = [*chain.from_iterable(axes)]
+        numbers = [name for name in dict.fromkeys(names) if name.isdigit()]
+        places = numbers + names
+        self._numbers = [*map(int, numbers)]
+        self._ndims = [*map(len, axes)]
+        self._first_of_name = itemgetter(*map(places.index, names))
+        self._sums = [
+            (places.index(name), [*map(places.index, name.split(" + "))])
+            for name in dict.fromkeys(names)
+            if " + " in name
+        ]
+
+    def ready(self, values: Sequence[Any], parameters: Any) -> tuple[np.dtype[Any], list[Array]]:
+        """The type to compute in, and all arrays and weights as kernels take them.
+
+        Raises
+        ------
+        TypeError, ValueError, KeyError
+            The first that does not fit; the message names it.
+        """
+        usual = self._usual(values, parameters)
+        if usual is not None:
+            return usual[0].dtype, usual
+        sizes = {str(number): number for number in self._numbers}
+        if self._weights_first:
+            found = weights(parameters, self._keys, sizes)
+        arrays = [
+            checked(name, value, axes, sizes)
+            for (name, axes), value in zip(self._given.items(), values, strict=True)
+        ]
+        if not self._weights_first:
+            found = weights(parameters, self._keys, sizes)
+        dtype = common_dtype([*arrays, *found])
+        return dtype, [ready(array, dtype) for array in (*arrays, *found)]
+
+    def _usual(self, values: Sequence[Any], parameters: Any) -> list[Array] | None:
+        """All arrays if they fit and kernels take them as they are, at a small cost; else None."""
+        if type(parameters) is not dict:
+            return None
+        try:
+            arrays = [*values, *map(parameters.__getitem__, self._keys)]
+        except KeyError:
+            return None
+        if {*map(type, arrays)} != {np.ndarray}:
+            return None
+        dtypes = [*map(_dtype, arrays)]
+        if (
+            (dtypes[0] is FLOAT64 or dtypes[0] is FLOAT32)
+            and dtypes.count(dtypes[0]) == len(dtypes)
+            and [*map(_ndim, arrays)] == self._ndims
+            and all(map(_is_carray, arrays))
+        ):
+            shapes = (*chain.from_iterable(map(_shape, arrays)),)
+            sizes = (*self._numbers, *shapes)
+            if self._first_of_name(sizes) == shapes and all(
+                sizes[total] == sizes[a] + sizes[b] for total, (a, b) in self._sums
+            ):
+                return arrays
+        return None
 
 
 def sequence(argument: str, value: Any, length: int, wanted: str) -> tuple[Any, ...]:

@@ -5,13 +5,22 @@ from typing import Any
 
 import numpy as np
 
-from .checks import Array, check_steps, checked, common_dtype, ready, weights
+from .checks import Arguments, Array, check_steps
 from .kernels import head as kernels
 from .lstm import CACHE as LSTM_CACHE
 from .lstm import LSTMSteps, lstm_steps
 from .packing import accumulate_size, aligned, padded
 from .rnn import RNNSteps, rnn_steps
 from .steps import split_caches
+
+BACKWARD = {
+    key: Arguments(
+        {"a_next in caches": ("T_x", "m", "n_a"), "dz": ("n_y", "m", "T")},
+        {key: ("n_y", "n_a")},
+        weights_first=False,
+    )
+    for key in ("Wya", "Wy")
+}
 
 
 def output_backward(dz: Any, caches: Any) -> dict[str, Array]:
@@ -52,21 +61,14 @@ def output_backward(dz: Any, caches: Any) -> dict[str, Array]:
     steps: LSTMSteps | RNNSteps = lstm_steps(caches) if is_lstm else rnn_steps(caches)
     key = "Wy" if is_lstm else "Wya"
 
-    T_x, m, n_a = steps.h.shape
-    sizes = {"m": m, "n_a": n_a}
-    (w_y,) = weights(steps.parameters, {key: ("n_y", "n_a")}, sizes)
-    dz = checked("dz", dz, ("n_y", "m", "T"), sizes)
-    check_steps("dz", dz, T_x)
-
-    dtype = common_dtype((dz, w_y, steps.h))
-    n_y, T = sizes["n_y"], sizes["T"]
+    dtype, (h, dz, w_y) = BACKWARD[key].ready((steps.h, dz), steps.parameters)
+    check_steps("dz", dz, len(h))
+    n_y, m, T = dz.shape
+    n_a = w_y.shape[1]
     da = np.empty((n_a, m, T), dtype)
     dw = np.empty((n_y, n_a), dtype)
     db = np.empty((n_y, 1), dtype)
     size = max(padded(n_a, dtype) * n_y, accumulate_size(n_y, T * m, dtype))
     scratch, dz_rows, da_rows = aligned(dtype, (size,), (T, m, n_y), (T, m, n_a))
-    kernels.output_backward(
-        ready(dz, dtype), ready(steps.h, dtype), ready(w_y, dtype),
-        dz_rows, da_rows, da, dw, db, scratch,
-    )  # fmt: skip
+    kernels.output_backward(dz, h, w_y, dz_rows, da_rows, da, dw, db, scratch)
     return {"da": da, f"d{key}": dw, "dby": db}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from .checks import Array, Axes, checked, common_dtype, is_ready, ready, sequence
+from .checks import Array, Axes, checked, common_dtype, is_ready, ready, sequence, weights
 from .packing import aligned, backward_size, forward_size
 
 THREAD_WORK = 10_000_000  # multiplications below which a second thread does not pay
@@ -114,7 +114,7 @@ class Layer(ABC):
         self.threads = _count("threads", threads, 1)
         self.training = bool(training)
         sizes = {"1": 1}
-        found = self._weights(parameters, sizes)
+        found = weights(parameters, self._keys, sizes)
         self.dtype = common_dtype(found)
         self.D = sizes["n_x"]
         self.H = sizes["n_a"]
@@ -134,10 +134,6 @@ class Layer(ABC):
         self._pack([ready(w, self.dtype) for w in found])
 
     # --- the cell's own -------------------------------------------------------------
-
-    @abstractmethod
-    def _weights(self, parameters: Any, sizes: dict[str, int]) -> list[Array]:
-        """The checked weights, in the order of the packing kernels."""
 
     @abstractmethod
     def _pack(self, found: list[Array]) -> None:
@@ -164,8 +160,8 @@ class Layer(ABC):
         """
         found = self._usual_weights(parameters)
         if found is None:
-            sizes = {"1": 1, "n_a": self.H, "n_x": self.D, "n_a + n_x": self.H + self.D}
-            found = [ready(w, self.dtype) for w in self._weights(parameters, sizes)]
+            sizes = {"1": 1, "n_a": self.H, "n_x": self.D}
+            found = [ready(w, self.dtype) for w in weights(parameters, self._keys, sizes)]
         with self._lock:
             self._pack(found)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import Array, check_steps, checked, common_dtype, ready, weights
+from .checks import Arguments, Array, check_steps
 from .kernels import cells
 from .kernels import lstm as kernels
 from .kernels.lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
@@ -19,13 +19,34 @@ from .packing import (
     forward_size,
     padded,
 )
-from .steps import Cache, Steps, check_cache, split_caches, stack_caches
+from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 
-KEYS = {f"W{gate}": ("n_a", "n_a + n_x") for gate in "fico"} | {
-    f"b{gate}": ("n_a", "1") for gate in "fico"
-}
+WEIGHTS = {f"W{gate}": ("n_a", "n_a + n_x") for gate in "fico"}
+KEYS = WEIGHTS | {f"b{gate}": ("n_a", "1") for gate in "fico"}
 HEAD_KEYS = {"Wy": ("n_y", "n_a"), "by": ("n_y", "1")}
 CACHE = ("a_next", "c_next", "a_prev", "c_prev", "ft", "it", "cct", "ot", "xt", "parameters")
+
+FORWARD = Arguments(
+    {"x": ("n_x", "m", "T_x"), "a0": ("n_a", "m")}, KEYS | HEAD_KEYS, weights_first=True
+)
+BACKWARD = Arguments(
+    {"x in caches": ("T_x", "m", "n_x"), "gates in caches": ("T_x", "m", "4", "n_a")}
+    | {f"{name} in caches": ("T_x", "m", "n_a") for name in ("c_prev", "c_next", "a_prev")}
+    | {"da": ("n_a", "m", "T")},
+    WEIGHTS,
+    weights_first=False,
+)
+CELL_FORWARD = Arguments(
+    {"xt": ("n_x", "m"), "a_prev": ("n_a", "m"), "c_prev": ("n_a", "m")},
+    KEYS | HEAD_KEYS,
+    weights_first=True,
+)
+CELL_BACKWARD = Arguments(
+    {f"{name} in cache": ("n_x" if name == "xt" else "n_a", "m") for name in CACHE[:-1]}
+    | dict.fromkeys(("da_next", "dc_next"), ("n_a", "m")),
+    WEIGHTS,
+    weights_first=False,
+)
 
 
 class LSTMSteps(Steps):
@@ -93,51 +114,6 @@ def gather(argument: str, caches: Sequence[Cache]) -> LSTMSteps:
     )
 
 
-def _weights(
-    parameters: Any, keys: dict[str, tuple[str, str]], sizes: dict[str, int]
-) -> list[Array]:
-    """The weights under these keys; `sizes` learns n_x from the width of the gates'."""
-    found = weights(parameters, keys, sizes)
-    H, across = found[0].shape
-    if "n_x" not in sizes:
-        if across < H:
-            raise ValueError(
-                f"parameters['Wf'] has shape {(H, across)}; wanted (n_a, n_a + n_x) with n_a = {H}"
-            )
-        sizes["n_x"] = across - H
-    return found
-
-
-def _forward(
-    x: Array,
-    a0: Array,
-    c0: Array | None,
-    parameters: Any,
-    found: list[Array],
-    sizes: dict[str, int],
-) -> tuple[Array, Array, Array, LSTMSteps]:
-    """`lstm_forward`, of checked arguments and from any first cell (None is zero)."""
-    dtype = common_dtype([x, a0, *found] if c0 is None else [x, a0, c0, *found])
-    D, H, B, T, O = (sizes[axis] for axis in ("n_x", "n_a", "m", "T_x", "n_y"))
-    c0 = np.zeros((H, B), dtype) if c0 is None else ready(c0, dtype)
-
-    a = np.empty((H, B, T), dtype)
-    c = np.empty((H, B, T), dtype)
-    y = np.empty((O, B, T), dtype)
-    x_rows, gates, c_rows, h = aligned(
-        dtype, (T, B, D), (T, B, GATES, H), (T + 1, B, H), (T + 1, B, H)
-    )
-    size = max(forward_size(D, H, GATES, dtype), padded(O, dtype) * H)
-    scratch, y_rows = aligned(dtype, (size,), (T, B, O))
-    w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, w_y, b_y = (ready(w, dtype) for w in found)
-    kernels.lstm_notebook_forward(
-        ready(x, dtype), ready(a0, dtype), c0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
-        scratch, x_rows, gates, c_rows, h, y_rows, a, c, y, chunk(T, B, GATES * H, dtype),
-    )  # fmt: skip
-    steps = LSTMSteps(parameters, x_rows, gates, h[:-1], h[1:], c_rows[:-1], c_rows[1:])
-    return a, y, c, steps
-
-
 def lstm_forward(
     x: Any, a0: Any, parameters: Any
 ) -> tuple[Array, Array, Array, tuple[LSTMSteps, Any]]:
@@ -181,39 +157,24 @@ def lstm_forward(
     Hochreiter & Schmidhuber (1997), "Long short-term memory", Neural Computation 9(8);
     Gers, Schmidhuber & Cummins (2000), "Learning to forget", Neural Computation 12(10).
     """
-    sizes = {"1": 1}
-    found = _weights(parameters, KEYS | HEAD_KEYS, sizes)
-    x_in = checked("x", x, ("n_x", "m", "T_x"), sizes)
-    a0 = checked("a0", a0, ("n_a", "m"), sizes)
-    a, y, c, steps = _forward(x_in, a0, None, parameters, found, sizes)
-    return a, y, c, (steps, x)
-
-
-def _backward(da: Array, dc: Array | None, steps: LSTMSteps) -> dict[str, Array]:
-    """`lstm_backward`, of a checked `da` and over buffers; `dc` is the last cell's gradient."""
-    H, B, T = da.shape
-    D = steps.x.shape[2]
-    sizes = {"1": 1, "n_a": H, "n_x": D, "n_a + n_x": H + D}
-    found = weights(steps.parameters, KEYS, sizes)[:4]
-    saved = (steps.x, steps.gates, steps.c_prev, steps.c, steps.h_prev)
-    dtype = common_dtype([da, *found, *saved] if dc is None else [da, dc, *found, *saved])
-    dc = np.zeros((H, B), dtype) if dc is None else ready(dc, dtype)
-
-    dx = np.empty((D, B, T), dtype)
-    da0 = np.empty((H, B), dtype)
-    dc0 = np.empty((H, B), dtype)
-    dw = np.empty((GATES, H, H + D), dtype)
-    db = np.empty((GATES, H, 1), dtype)
-    size = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
-    scratch, dh_out, dgates, dh, dc_on_the_way, dx_rows = aligned(
-        dtype, (size,), (T, B, H), (T, B, GATES, H), (B, H), (B, H), (T, B, D)
+    dtype, arrays = FORWARD.ready((x, a0), parameters)
+    x_in, a0, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, w_y, b_y = arrays
+    D, B, T = x_in.shape
+    O, H = w_y.shape
+    a = np.empty((H, B, T), dtype)
+    c = np.empty((H, B, T), dtype)
+    y = np.empty((O, B, T), dtype)
+    x_rows, gates, c_rows, h = aligned(
+        dtype, (T, B, D), (T, B, GATES, H), (T + 1, B, H), (T + 1, B, H)
     )
-    kernels.lstm_notebook_backward(
-        ready(da, dtype), dc, *(ready(w, dtype) for w in found),
-        *(ready(buffer, dtype) for buffer in saved),
-        dh_out, dgates, dh, dc_on_the_way, dx_rows, dx, da0, dc0, dw, db, scratch,
+    size = max(forward_size(D, H, GATES, dtype), padded(O, dtype) * H)
+    scratch, y_rows = aligned(dtype, (size,), (T, B, O))
+    kernels.lstm_notebook_forward(
+        x_in, a0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
+        scratch, x_rows, gates, c_rows, h, y_rows, a, c, y, chunk(T, B, GATES * H, dtype),
     )  # fmt: skip
-    return {"dx": dx, "da0": da0, "dc0": dc0} | gate_gradients(dw, db)
+    steps = LSTMSteps(parameters, x_rows, gates, h[:-1], h[1:], c_rows[:-1], c_rows[1:])
+    return a, y, c, (steps, x)
 
 
 def gate_gradients(dw: Array, db: Array) -> dict[str, Array]:
@@ -254,12 +215,25 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
     Graves & Schmidhuber (2005), "Framewise phoneme classification", Neural Networks 18(5-6).
     """
     steps = lstm_steps(caches)
-    T_x, m, n_a = steps.h.shape
-    da = checked("da", da, ("n_a", "m", "T"), {"n_a": n_a, "m": m})
-    check_steps("da", da, T_x)
-    gradients = _backward(da, None, steps)
-    del gradients["dc0"]
-    return gradients
+    saved = steps.x, steps.gates, steps.c_prev, steps.c, steps.h_prev
+    dtype, arrays = BACKWARD.ready((*saved, da), steps.parameters)
+    x_rows, gates, c_prev, c, h_prev, da, w_f, w_i, w_c, w_o = arrays
+    check_steps("da", da, len(x_rows))
+    H, B, T = da.shape
+    D = x_rows.shape[2]
+    dx = np.empty((D, B, T), dtype)
+    da0 = np.empty((H, B), dtype)
+    dw = np.empty((GATES, H, H + D), dtype)
+    db = np.empty((GATES, H, 1), dtype)
+    size = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
+    scratch, dh_out, dgates, dh, dc, dx_rows = aligned(
+        dtype, (size,), (T, B, H), (T, B, GATES, H), (B, H), (B, H), (T, B, D)
+    )
+    kernels.lstm_notebook_backward(
+        da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev,
+        dh_out, dgates, dh, dc, dx_rows, dx, da0, dw, db, scratch,
+    )  # fmt: skip
+    return {"dx": dx, "da0": da0} | gate_gradients(dw, db)
 
 
 def lstm_cell_forward(
@@ -295,21 +269,17 @@ def lstm_cell_forward(
     Hochreiter & Schmidhuber (1997), "Long short-term memory", Neural Computation 9(8);
     Gers, Schmidhuber & Cummins (2000), "Learning to forget", Neural Computation 12(10).
     """
-    sizes = {"1": 1}
-    found = _weights(parameters, KEYS | HEAD_KEYS, sizes)
-    xt = checked("xt", xt, ("n_x", "m"), sizes)
-    a_prev = checked("a_prev", a_prev, ("n_a", "m"), sizes)
-    c_prev = checked("c_prev", c_prev, ("n_a", "m"), sizes)
-    dtype = common_dtype([xt, a_prev, c_prev, *found])
-    D, H, B, O = sizes["n_x"], sizes["n_a"], sizes["m"], sizes["n_y"]
+    dtype, arrays = CELL_FORWARD.ready((xt, a_prev, c_prev), parameters)
+    xt, a_prev, c_prev, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, w_y, b_y = arrays
+    D, B = xt.shape
+    O, H = w_y.shape
     a_next = np.empty((H, B), dtype)
     c_next = np.empty((H, B), dtype)
     gates = np.empty((GATES, H, B), dtype)
     y = np.empty((O, B), dtype)
-    w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, w_y, b_y = (ready(w, dtype) for w in found)
     cells.lstm_cell_forward(
-        ready(xt, dtype), ready(a_prev, dtype), ready(c_prev, dtype),
-        w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y, a_next, c_next, gates, y,
+        xt, a_prev, c_prev, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
+        a_next, c_next, gates, y,
         cell_scratch(dtype, 0, B * D, B * H, B * H, B * H * GATES, H * GATES, B * O, gates=GATES),
     )  # fmt: skip
     ft, it, cct, ot = gates[GATE_F], gates[GATE_I], gates[GATE_G], gates[GATE_O]
@@ -338,24 +308,19 @@ def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Arra
     TypeError, ValueError, KeyError
         An argument does not fit; the message names it.
     """
-    sizes = {"1": 1}
-    saved, parameters = check_cache("cache", cache, CACHE, sizes)
-    da_next = checked("da_next", da_next, ("n_a", "m"), sizes)
-    dc_next = checked("dc_next", dc_next, ("n_a", "m"), sizes)
-    sizes["n_a + n_x"] = sizes["n_a"] + sizes["n_x"]
-    found = weights(parameters, KEYS, sizes)[:4]
-    dtype = common_dtype([da_next, dc_next, *saved, *found])
-    D, H, B = sizes["n_x"], sizes["n_a"], sizes["m"]
+    saved, parameters = split_cache("cache", cache, CACHE)
+    dtype, arrays = CELL_BACKWARD.ready((*saved, da_next, dc_next), parameters)
+    _, c_next, a_prev, c_prev, ft, it, cct, ot, xt, da_next, dc_next, w_f, w_i, w_c, w_o = arrays
+    D, B = xt.shape
+    H = len(c_next)
     dxt = np.empty((D, B), dtype)
     da_prev = np.empty((H, B), dtype)
     dc_prev = np.empty((H, B), dtype)
     dw = np.empty((GATES, H, H + D), dtype)
     db = np.empty((GATES, H, 1), dtype)
-    _, c_next, a_prev, c_prev, ft, it, cct, ot, xt = (ready(array, dtype) for array in saved)
-    w_f, w_i, w_c, w_o = (ready(w, dtype) for w in found)
     cells.lstm_cell_backward(
-        ready(da_next, dtype), ready(dc_next, dtype), c_next, a_prev, c_prev, ft, it, cct, ot, xt,
-        w_f, w_i, w_c, w_o, dxt, da_prev, dc_prev, dw, db,
+        da_next, dc_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, w_f, w_i, w_c, w_o,
+        dxt, da_prev, dc_prev, dw, db,
         cell_scratch(dtype, max(B, H), B * D, *(B * H,) * 5, *(B * H * GATES,) * 2),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dc_prev": dc_prev} | gate_gradients(dw, db)
@@ -423,9 +388,6 @@ class LSTM(Layer):
         kernels.lstm_input_gradient,
         kernels.lstm_weight_gradients,
     )
-
-    def _weights(self, parameters: Any, sizes: dict[str, int]) -> list[Array]:
-        return _weights(parameters, KEYS, sizes)
 
     def _pack(self, found: list[Array]) -> None:
         kernels.lstm_pack(*found, self._packed)

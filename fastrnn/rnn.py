@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import Array, check_steps, checked, common_dtype, ready, weights
+from .checks import Arguments, Array, check_steps
 from .kernels import cells
 from .kernels import rnn as kernels
 from .layer import Kernels, Layer, Workspace
@@ -18,11 +18,32 @@ from .packing import (
     forward_size,
     padded,
 )
-from .steps import Cache, Steps, check_cache, split_caches, stack_caches
+from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 
-KEYS = {"Wax": ("n_a", "n_x"), "Waa": ("n_a", "n_a"), "ba": ("n_a", "1")}
+WEIGHTS = {"Wax": ("n_a", "n_x"), "Waa": ("n_a", "n_a")}
+KEYS = WEIGHTS | {"ba": ("n_a", "1")}
 HEAD_KEYS = {"Wya": ("n_y", "n_a"), "by": ("n_y", "1")}
 CACHE = ("a_next", "a_prev", "xt", "parameters")
+
+FORWARD = Arguments(
+    {"x": ("n_x", "m", "T_x"), "a0": ("n_a", "m")}, KEYS | HEAD_KEYS, weights_first=True
+)
+BACKWARD = Arguments(
+    {"x in caches": ("T_x", "m", "n_x")}
+    | dict.fromkeys(("a_prev in caches", "a_next in caches"), ("T_x", "m", "n_a"))
+    | {"da": ("n_a", "m", "T")},
+    WEIGHTS,
+    weights_first=False,
+)
+CELL_FORWARD = Arguments(
+    {"xt": ("n_x", "m"), "a_prev": ("n_a", "m")}, KEYS | HEAD_KEYS, weights_first=True
+)
+CELL_BACKWARD = Arguments(
+    dict.fromkeys(("a_next in cache", "a_prev in cache"), ("n_a", "m"))
+    | {"xt in cache": ("n_x", "m"), "da_next": ("n_a", "m")},
+    WEIGHTS,
+    weights_first=False,
+)
 
 
 class RNNSteps(Steps):
@@ -53,26 +74,6 @@ def gather(argument: str, caches: Sequence[Cache]) -> RNNSteps:
     """Time-major buffers from plain per-step tuples."""
     parameters, arrays = stack_caches(argument, caches, CACHE)
     return RNNSteps(parameters, arrays["xt"], arrays["a_prev"], arrays["a_next"])
-
-
-def _forward(
-    x: Array, a0: Array, parameters: Any, found: list[Array], sizes: dict[str, int]
-) -> tuple[Array, Array, RNNSteps]:
-    """`rnn_forward`, of checked arguments."""
-    dtype = common_dtype([x, a0, *found])
-    D, H, B, T, O = (sizes[axis] for axis in ("n_x", "n_a", "m", "T_x", "n_y"))
-
-    a = np.empty((H, B, T), dtype)
-    y = np.empty((O, B, T), dtype)
-    x_rows, h = aligned(dtype, (T, B, D), (T + 1, B, H))
-    size = max(forward_size(D, H, 1, dtype), padded(O, dtype) * H)
-    scratch, y_rows = aligned(dtype, (size,), (T, B, O))
-    w_ax, w_aa, b_a, w_ya, b_y = (ready(w, dtype) for w in found)
-    kernels.rnn_notebook_forward(
-        ready(x, dtype), ready(a0, dtype), w_ax, w_aa, w_ya, b_a, b_y,
-        scratch, x_rows, h, y_rows, a, y, chunk(T, B, H, dtype),
-    )  # fmt: skip
-    return a, y, RNNSteps(parameters, x_rows, h[:-1], h[1:])
 
 
 def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[RNNSteps, Any]]:
@@ -110,36 +111,20 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
     ----------
     Elman (1990), "Finding structure in time", Cognitive Science 14(2).
     """
-    sizes = {"1": 1}
-    found = weights(parameters, KEYS | HEAD_KEYS, sizes)
-    x_in = checked("x", x, ("n_x", "m", "T_x"), sizes)
-    a0 = checked("a0", a0, ("n_a", "m"), sizes)
-    a, y, steps = _forward(x_in, a0, parameters, found, sizes)
-    return a, y, (steps, x)
-
-
-def _backward(da: Array, steps: RNNSteps) -> dict[str, Array]:
-    """`rnn_backward`, of a checked `da` and over buffers."""
-    H, B, T = da.shape
-    sizes = {"1": 1, "n_a": H, "n_x": steps.x.shape[2]}
-    w_ax, w_aa, _ = weights(steps.parameters, KEYS, sizes)
-    dtype = common_dtype((da, steps.x, steps.h, steps.h_prev, w_ax, w_aa))
-    D = sizes["n_x"]
-    dx = np.empty((D, B, T), dtype)
-    da0 = np.empty((H, B), dtype)
-    dw_ax = np.empty((H, D), dtype)
-    dw_aa = np.empty((H, H), dtype)
-    db = np.empty((H, 1), dtype)
-    size = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
-    scratch, dh_out, dz, dh, dx_rows = aligned(
-        dtype, (size,), (T, B, H), (T, B, H), (B, H), (T, B, D)
-    )
-    kernels.rnn_notebook_backward(
-        ready(da, dtype), ready(w_ax, dtype), ready(w_aa, dtype), ready(steps.x, dtype),
-        ready(steps.h_prev, dtype), ready(steps.h, dtype), dh_out, dz, dh, dx_rows,
-        dx, da0, dw_ax, dw_aa, db, scratch,
+    dtype, arrays = FORWARD.ready((x, a0), parameters)
+    x_in, a0, w_ax, w_aa, b_a, w_ya, b_y = arrays
+    D, B, T = x_in.shape
+    O, H = w_ya.shape
+    a = np.empty((H, B, T), dtype)
+    y = np.empty((O, B, T), dtype)
+    x_rows, h = aligned(dtype, (T, B, D), (T + 1, B, H))
+    size = max(forward_size(D, H, 1, dtype), padded(O, dtype) * H)
+    scratch, y_rows = aligned(dtype, (size,), (T, B, O))
+    kernels.rnn_notebook_forward(
+        x_in, a0, w_ax, w_aa, w_ya, b_a, b_y,
+        scratch, x_rows, h, y_rows, a, y, chunk(T, B, H, dtype),
     )  # fmt: skip
-    return {"dx": dx, "da0": da0, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
+    return a, y, (RNNSteps(parameters, x_rows, h[:-1], h[1:]), x)
 
 
 def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
@@ -170,10 +155,25 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     Werbos (1990), "Backpropagation through time", Proceedings of the IEEE 78(10).
     """
     steps = rnn_steps(caches)
-    T_x, m, n_a = steps.h.shape
-    da = checked("da", da, ("n_a", "m", "T"), {"n_a": n_a, "m": m})
-    check_steps("da", da, T_x)
-    return _backward(da, steps)
+    dtype, arrays = BACKWARD.ready((steps.x, steps.h_prev, steps.h, da), steps.parameters)
+    x_rows, h_prev, h, da, w_ax, w_aa = arrays
+    check_steps("da", da, len(x_rows))
+    H, B, T = da.shape
+    D = w_ax.shape[1]
+    dx = np.empty((D, B, T), dtype)
+    da0 = np.empty((H, B), dtype)
+    dw_ax = np.empty((H, D), dtype)
+    dw_aa = np.empty((H, H), dtype)
+    db = np.empty((H, 1), dtype)
+    size = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
+    scratch, dh_out, dz, dh, dx_rows = aligned(
+        dtype, (size,), (T, B, H), (T, B, H), (B, H), (T, B, D)
+    )
+    kernels.rnn_notebook_backward(
+        da, w_ax, w_aa, x_rows, h_prev, h, dh_out, dz, dh, dx_rows,
+        dx, da0, dw_ax, dw_aa, db, scratch,
+    )  # fmt: skip
+    return {"dx": dx, "da0": da0, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
 
 
 def rnn_cell_forward(xt: Any, a_prev: Any, parameters: Any) -> tuple[Array, Array, Cache]:
@@ -206,17 +206,14 @@ def rnn_cell_forward(xt: Any, a_prev: Any, parameters: Any) -> tuple[Array, Arra
     ----------
     Elman (1990), "Finding structure in time", Cognitive Science 14(2).
     """
-    sizes = {"1": 1}
-    found = weights(parameters, KEYS | HEAD_KEYS, sizes)
-    xt = checked("xt", xt, ("n_x", "m"), sizes)
-    a_prev = checked("a_prev", a_prev, ("n_a", "m"), sizes)
-    dtype = common_dtype([xt, a_prev, *found])
-    D, H, B, O = sizes["n_x"], sizes["n_a"], sizes["m"], sizes["n_y"]
+    dtype, arrays = CELL_FORWARD.ready((xt, a_prev), parameters)
+    xt, a_prev, w_ax, w_aa, b_a, w_ya, b_y = arrays
+    D, B = xt.shape
+    O, H = w_ya.shape
     a_next = np.empty((H, B), dtype)
     y = np.empty((O, B), dtype)
-    w_ax, w_aa, b_a, w_ya, b_y = (ready(w, dtype) for w in found)
     cells.rnn_cell_forward(
-        ready(xt, dtype), ready(a_prev, dtype), w_ax, w_aa, w_ya, b_a, b_y, a_next, y,
+        xt, a_prev, w_ax, w_aa, w_ya, b_a, b_y, a_next, y,
         cell_scratch(dtype, 0, B * D, B * H, B * H, B * O),
     )  # fmt: skip
     return a_next, y, (a_next, a_prev, xt, parameters)
@@ -243,21 +240,18 @@ def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
     TypeError, ValueError, KeyError
         An argument does not fit; the message names it.
     """
-    sizes = {"1": 1}
-    saved, parameters = check_cache("cache", cache, CACHE, sizes)
-    da_next = checked("da_next", da_next, ("n_a", "m"), sizes)
-    w_ax, w_aa, _ = weights(parameters, KEYS, sizes)
-    dtype = common_dtype([da_next, *saved, w_ax, w_aa])
-    D, H, B = sizes["n_x"], sizes["n_a"], sizes["m"]
+    saved, parameters = split_cache("cache", cache, CACHE)
+    dtype, arrays = CELL_BACKWARD.ready((*saved, da_next), parameters)
+    a_next, a_prev, xt, da_next, w_ax, w_aa = arrays
+    D, B = xt.shape
+    H = len(a_next)
     dxt = np.empty((D, B), dtype)
     da_prev = np.empty((H, B), dtype)
     dw_ax = np.empty((H, D), dtype)
     dw_aa = np.empty((H, H), dtype)
     db = np.empty((H, 1), dtype)
-    a_next, a_prev, xt = (ready(array, dtype) for array in saved)
     cells.rnn_cell_backward(
-        ready(da_next, dtype), a_next, a_prev, xt, ready(w_ax, dtype), ready(w_aa, dtype),
-        dxt, da_prev, dw_ax, dw_aa, db,
+        da_next, a_next, a_prev, xt, w_ax, w_aa, dxt, da_prev, dw_ax, dw_aa, db,
         cell_scratch(dtype, max(B, H), B * D, B * H, B * H, B * H),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
@@ -321,9 +315,6 @@ class RNN(Layer):
         kernels.rnn_input_gradient,
         kernels.rnn_weight_gradients,
     )
-
-    def _weights(self, parameters: Any, sizes: dict[str, int]) -> list[Array]:
-        return weights(parameters, KEYS, sizes)
 
     def _pack(self, found: list[Array]) -> None:
         w_ax, w_aa, b_a = found

@@ -52,16 +52,10 @@ def split_caches(caches: Any) -> tuple[Sequence[Cache], Any]:
     return steps, x
 
 
-def check_cache(
-    argument: str, cache: Any, names: Sequence[str], sizes: dict[str, int]
-) -> tuple[list[Array], Any]:
+def split_cache(argument: str, cache: Any, names: Sequence[str]) -> tuple[list[Any], Any]:
     """The arrays of a step's cache, which has these names, and its parameters."""
     *values, parameters = sequence(argument, cache, len(names), f"({', '.join(names)})")
-    arrays = [
-        checked(f"{name} in {argument}", value, ("n_x" if name == "xt" else "n_a", "m"), sizes)
-        for name, value in zip(names, values, strict=False)
-    ]
-    return arrays, parameters
+    return values, parameters
 
 
 def stack_caches(
@@ -74,7 +68,17 @@ def stack_caches(
     steps = []
     parameters = None
     for t, cache in enumerate(caches):
-        arrays, parameters = check_cache(f"{argument}[{t}]", cache, names, sizes)
-        steps.append([array.T for array in arrays])
+        values, parameters = split_cache(f"{argument}[{t}]", cache, names)
+        steps.append(
+            [
+                checked(
+                    f"{name} in {argument}[{t}]",
+                    value,
+                    ("n_x" if name == "xt" else "n_a", "m"),
+                    sizes,
+                ).T
+                for name, value in zip(names, values, strict=False)
+            ]
+        )
     columns = zip(*steps, strict=True)
     return parameters, dict(zip(names, map(np.stack, columns), strict=False))

@@ -394,12 +394,12 @@ def lstm_weight_gradients(x, h, dgates, dw, db, scratch, g0, g1):
 
 @kernel
 def lstm_notebook_forward(
-    x, a0, c0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
+    x, a0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
     scratch, x_rows, gates, c_rows, h, y_rows, a, c, y, steps,
 ):  # fmt: skip
     """The whole of `lstm_forward`, in the notebooks' layout.
 
-    x : (D, B, T), a0, c0 : (H, B), weights as the notebooks have them; read.
+    x : (D, B, T), a0 : (H, B), weights as the notebooks have them; read.
     x_rows : (T, B, D), gates : (T, B, 4, H), c_rows, h : (T + 1, B, H), kept for the way
         back; written.
     y_rows : (T, B, O), written on the way; a, c : (H, B, T), y : (O, B, T), written.
@@ -414,7 +414,7 @@ def lstm_notebook_forward(
     )  # fmt: skip
     reverse_axes(pointer(x), x_rows, D, B, T)
     transpose(pointer(a0), B, h, H, H, B, H)
-    transpose(pointer(c0), B, c_rows, H, H, B, H)
+    zero_row(B * H, c_rows)
     forward_steps(x_rows, scratch, gates, T, c_rows, T + 1, h, T, B, D, H, steps, 0, B)
     reverse_axes(h + B * H, pointer(a), T, B, H)
     reverse_axes(c_rows + B * H, pointer(c), T, B, H)
@@ -424,16 +424,15 @@ def lstm_notebook_forward(
 
 @kernel
 def lstm_notebook_backward(
-    da, dc_last, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev,
-    dh_out, dgates, dh, dc, dx_rows, dx, da0, dc0, dw, db, scratch,
+    da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev,
+    dh_out, dgates, dh, dc, dx_rows, dx, da0, dw, db, scratch,
 ):  # fmt: skip
     """The whole of `lstm_backward`, in the notebooks' layout.
 
-    da : (H, B, T), dc_last : (H, B), the last cell's gradient; read.
-    w_*, x_rows (T or more, B, D), gates (T or more, B, 4, H); read.
+    da : (H, B, T), w_*, x_rows (T or more, B, D), gates (T or more, B, 4, H); read.
     c_prev, c, h_prev : (T or more, B, H), the old and the new cells, the old states; read.
     dh_out (T, B, H), dgates (T, B, 4, H), dh, dc (B, H), dx_rows (T, B, D), written on the way.
-    dx : (D, B, T), da0, dc0 : (H, B), dw : (4 H, H + D), db : (4 H), written.
+    dx : (D, B, T), da0 : (H, B), dw : (4 H, H + D), db : (4 H), written.
     """
     H, B, T = da.shape
     D = w_f.shape[1] - H
@@ -443,12 +442,11 @@ def lstm_notebook_backward(
     pack_backward(pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), scratch, D, H)
     reverse_axes(pointer(da), dh_out, H, B, T)
     zero_row(B * H, dh)
-    transpose(pointer(dc_last), B, dc, H, H, B, H)
+    zero_row(B * H, dc)
     backward_steps(
         dh_out, scratch, gates, dgates, pointer(c_prev), pointer(c), dh, dc, T, B, H, 0, B
     )
     transpose(dh, H, pointer(da0), B, B, H, B)
-    transpose(dc, H, pointer(dc0), B, B, H, B)
     input_gradient(dgates, scratch, dx_rows, T * B, D, H)
     reverse_axes(dx_rows, pointer(dx), T, B, D)
     weight_gradients(
