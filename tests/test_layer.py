@@ -7,6 +7,7 @@ import pickle
 import threading
 import time
 import tracemalloc
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -384,6 +385,39 @@ def test_threads_change_nothing(
         run = Run(cell, sizes, dtype, threads)
         for _ in range(2):
             assert_same_bits(run(), expected)
+
+
+@each_cell
+@each_type
+@pytest.mark.parametrize("fresh", [False, True], ids=["given state", "no state"])
+def test_parts_of_a_call_write_different_elements(
+    cell: Cell, fresh: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So threads cannot disturb each other, whichever comes first."""
+
+    def octets(arguments: tuple[Any, ...]) -> Array:
+        arrays = [a.tobytes() for a in arguments if isinstance(a, np.ndarray)]
+        return np.frombuffer(b"".join(arrays), np.uint8)
+
+    def in_parts(
+        layer: Any, kernel: Any, arguments: Any, work: int, length: int, scratch: Any = ()
+    ) -> None:
+        before, writers = octets(arguments), 0
+        for first, last in pairwise((0, length // 3, length // 2, length)):
+            copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in arguments)
+            kernel(*copies, *scratch[:1], first, last)
+            writers = writers + (octets(copies) != before)
+        assert np.max(writers) == 1, kernel.__name__
+        kernel(*arguments, *scratch[:1], 0, length)
+
+    monkeypatch.setattr(fastrnn.layer.Layer, "_spread", in_parts)
+    run = Run(cell, (5, 17, 7, 4, 1), dtype)
+    ws = run.layer.workspace(4, 7)
+    for array in (*ws.forward, *ws.backward, *ws.dweights, ws.dx):
+        if isinstance(array, np.ndarray):
+            array[...] = np.nan
+    run.layer.forward(run.x, None if fresh else run.state, ws)
+    run.layer.backward(run.dh, None if fresh else run.dstate, ws)
 
 
 @each_cell
