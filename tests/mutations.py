@@ -48,9 +48,13 @@ CELL = "-k 'cell_as_reference and f64'"
 # A file, how many mutations, the first tests by the function's name, then all others in turn.
 PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
     ("kernels/rnn.py", 36,
-     {"notebook": f"tests/test_rnn.py {SEQUENCE}", "": f"{LAYER} and rnn'"}, [RNN, ALL]),
+     {"^step_": "tests/kernels/test_formulas.py -k 'rnn and f64'",
+      "pack": "tests/test_packing.py -k 'rnn and f64'",
+      "notebook": f"tests/test_rnn.py {SEQUENCE}", "": f"{LAYER} and rnn'"}, [RNN, ALL]),
     ("kernels/lstm.py", 60,
-     {"notebook": f"tests/test_lstm.py {SEQUENCE}", "_lying": f"tests/test_lstm.py {CELL}",
+     {"^step_": "tests/kernels/test_formulas.py -k 'lstm and f64'",
+      "pack": "tests/test_packing.py -k 'lstm and f64'",
+      "notebook": f"tests/test_lstm.py {SEQUENCE}", "_lying": f"tests/test_lstm.py {CELL}",
       "": f"{LAYER} and lstm'"}, [LSTM, ALL]),
     ("kernels/cells.py", 18,
      {"lstm|gate": f"tests/test_lstm.py {CELL}", "": f"tests/test_rnn.py {CELL}"},
