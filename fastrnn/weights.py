@@ -2,12 +2,13 @@
 
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .checks import Array, common_dtype, ready, weights
+from .checks import Array, checked, common_dtype, ready, weights
 from .lstm import HEAD_KEYS, KEYS
 
 
@@ -26,12 +27,37 @@ def _reason(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def check_writable(path: Path) -> None:
+def _path(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path is {type(path).__name__}; wanted the path of a file")
+    return Path(path)
+
+
+def _model(parameters: Any, characters: Any) -> dict[str, Array]:
+    """The weights of a model of these characters, of one type; an error names what does not fit."""
+    if not isinstance(characters, str):
+        raise TypeError(f"characters is {type(characters).__name__}; wanted str")
+    if characters != "".join(sorted(set(characters))) or "\0" in characters or not characters:
+        raise ValueError("characters are not different and in order")
+    keys = KEYS | HEAD_KEYS
+    n = len(characters)
+    sizes = {"1": 1, "n_y": n, "n_x": n}
+    if isinstance(parameters, Mapping) and "Wf" in parameters:
+        n_a = len(checked("parameters['Wf']", parameters["Wf"], KEYS["Wf"], {}))
+        sizes |= {"n_a": n_a, "n_a + n_x": n_a + n}
+    found = weights(parameters, keys, sizes)
+    if not all(np.isfinite(array).all() for array in found):
+        raise ValueError("parameters are not all finite")
+    dtype = common_dtype(found)
+    return dict(zip(keys, [ready(a, dtype) for a in found], strict=True))
+
+
+def check_writable(path: str | Path) -> None:
     """Refuse a path that `save` could not write to; nothing is left behind.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         The file to be.
 
     Raises
@@ -39,6 +65,7 @@ def check_writable(path: Path) -> None:
     WeightsError
         It is no regular file, or its folder is missing or closed.
     """
+    path = _path(path)
     try:
         path = path.resolve()
         if path.exists():
@@ -49,16 +76,18 @@ def check_writable(path: Path) -> None:
         with _partial(path).open("wb"):
             pass
         _partial(path).unlink()
-    except (OSError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, WeightsError):
+            raise
         raise WeightsError(f"cannot write {path}: {_reason(error)}") from None
 
 
-def save(path: Path, parameters: dict[str, Array], characters: str) -> None:
+def save(path: str | Path, parameters: dict[str, Array], characters: str) -> None:
     """Write a model; an existing file is replaced only when the new one is whole.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         The file, readable with ``numpy.load(path, allow_pickle=False)``.
     parameters : dict
         As for `fastrnn.lstm_forward`.
@@ -69,26 +98,30 @@ def save(path: Path, parameters: dict[str, Array], characters: str) -> None:
     ------
     WeightsError
         The file cannot be written.
+    TypeError, ValueError, KeyError
+        What would not be read again; the message names it.
     """
-    path = path.resolve()
+    path = _path(path)
+    arrays: dict[str, Any] = _model(parameters, characters)
+    arrays["characters"] = np.array(list(characters))
     try:
+        path = path.resolve()
         try:
             with _partial(path).open("wb") as file:
-                arrays: dict[str, Any] = {**parameters, "characters": np.array(list(characters))}
                 np.savez(file, **arrays)
             _partial(path).replace(path)
         finally:
             _partial(path).unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise WeightsError(f"cannot write {path}: {_reason(error)}") from None
 
 
-def load(path: Path) -> tuple[dict[str, Array], str]:
+def load(path: str | Path) -> tuple[dict[str, Array], str]:
     """Read what `save` wrote.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         The file.
 
     Returns
@@ -103,6 +136,7 @@ def load(path: Path) -> tuple[dict[str, Array], str]:
     WeightsError
         The file is missing, damaged, or of another kind.
     """
+    path = _path(path)
     try:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
@@ -110,21 +144,12 @@ def load(path: Path) -> tuple[dict[str, Array], str]:
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive}
-        characters = arrays.pop("characters")
-        if characters.ndim != 1 or characters.dtype != np.dtype("U1"):
-            raise ValueError(f"characters has shape {characters.shape}, dtype {characters.dtype}")
-        keys = KEYS | HEAD_KEYS
-        sizes = {"1": 1, "n_y": len(characters), "n_x": len(characters)}
-        if (gate := arrays.get("Wf")) is not None and gate.ndim == 2:
-            sizes |= {"n_a": gate.shape[0], "n_a + n_x": gate.shape[0] + len(characters)}
-        found = weights(arrays, keys, sizes)
-        if "".join(characters) != "".join(sorted(set(characters))) or "" in characters:
-            raise ValueError("its characters are not different and in order")
-        if not all(np.isfinite(array).all() for array in found):
-            raise ValueError("its weights are not all finite")
+        stored = arrays.pop("characters")
+        if stored.ndim != 1 or stored.dtype != np.dtype("U1") or "" in stored:
+            raise ValueError(f"characters has shape {stored.shape}, dtype {stored.dtype}")
+        characters = "".join(stored)
+        return _model(arrays, characters), characters
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {_reason(error)}") from None
     except Exception as error:  # of a damaged file NumPy and zipfile raise almost anything
         raise WeightsError(f"{path} holds no character model: {_reason(error)}") from None
-    dtype = common_dtype(found)
-    return dict(zip(keys, [ready(a, dtype) for a in found], strict=True)), "".join(characters)

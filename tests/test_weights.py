@@ -49,6 +49,35 @@ def test_the_same_weights_make_the_same_file(tmp_path: Path, parameters: dict[st
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"parameters": {}}, "parameters lacks Wf"),
+        ({"parameters": None}, "parameters is NoneType"),
+        ({"Wy": np.zeros((4, 3))}, "parameters"),
+        ({"Wf": np.zeros((3, 9))}, "'Wf'"),
+        ({"Wf": np.full((3, 8), None)}, "'Wf'"),  # NumPy would write a pickle
+        ({"bi": np.full((3, 1), np.inf)}, "parameters are not all finite"),
+        ({"characters": "ba"}, "characters are not"),
+        ({"characters": "\0aä…"}, "characters are not"),  # NumPy drops the zero
+        ({"characters": None}, "characters is NoneType"),
+        ({"path": 3}, "path is int"),
+        ({"path": "a\0b"}, "cannot write"),
+    ],
+    ids=str,
+)
+def test_what_would_not_be_read_again_is_not_written(
+    tmp_path: Path, parameters: dict[str, Any], changed: dict[str, Any], message: str
+) -> None:
+    arguments = {"path": tmp_path / "model.npz", "characters": CHARACTERS}
+    arguments["parameters"] = parameters | {
+        key: changed.pop(key) for key in [*changed] if key in parameters
+    }
+    with pytest.raises((TypeError, ValueError, KeyError), match=message):
+        weights.save(**arguments | changed)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_failing_disk_leaves_the_old_file(
     tmp_path: Path, parameters: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
