@@ -38,10 +38,14 @@ def warmup(dtypes: Any = ("float32", "float64")) -> float:
         A dtype is neither.
     """
     one = isinstance(dtypes, str | type | np.dtype)
-    wanted = [np.dtype(dtype) for dtype in ((dtypes,) if one else dtypes)]
-    for dtype in wanted:
-        if dtype not in (FLOAT32, FLOAT64):
-            raise ValueError(f"dtypes has {dtype}; wanted float32, float64 or both")
+    try:
+        given = [dtypes] if one else list(dtypes)
+        wanted = [np.dtype(dtype) for dtype in given]
+    except TypeError:
+        raise TypeError(f"dtypes is {dtypes!r}; wanted float32, float64 or both") from None
+    for name, dtype in zip(given, wanted, strict=True):
+        if name is None or dtype not in (FLOAT32, FLOAT64):  # to NumPy, None is float64
+            raise ValueError(f"dtypes has {name!r}; wanted float32, float64 or both")
     start = time.perf_counter()
     for dtype in wanted:
         _call_everything(dtype)

@@ -88,8 +88,16 @@ def test_types_as_numpy_takes_them(dtypes: Any) -> None:
 
 @pytest.mark.parametrize(
     ("dtypes", "error"),
-    [("float16", ValueError), ([">f8"], ValueError), (["int"], ValueError), (7, TypeError)],
+    [
+        ("float16", ValueError),
+        ([">f8"], ValueError),
+        (["int"], ValueError),
+        ([None], ValueError),  # which NumPy takes for float64
+        (None, TypeError),
+        (7, TypeError),
+        ("nonsense", TypeError),
+    ],
 )
 def test_other_types_are_refused(dtypes: Any, error: type[Exception]) -> None:
-    with pytest.raises(error):
+    with pytest.raises(error, match=r"^dtypes .*wanted float32, float64 or both"):
         fastrnn.warmup(dtypes)

@@ -108,7 +108,7 @@ def spoil(y: Array, a: Array, W: Any, b: Any, right: str) -> None:
 def steps_of_x(da: Any, x: Any) -> Array:
     """The steps of ``da`` that a notebook reads which takes their number from ``x``."""
     da = checked("da", da, ("n_a", "m", "T_x"), {})
-    T_x = np.shape(x)[2]
+    T_x = checked("x in caches", x, ("n_x", "m", "T_x"), {}).shape[2]
     if da.shape[2] < T_x:
         raise ValueError(
             f"da has shape {da.shape}, {da.shape[2]} steps; wanted at least {T_x}, as many as x has"

@@ -1,7 +1,9 @@
 """Notebook 001, the RNN with its own names: ``W_ax``, ``W_aa``, ``W_ya``, ``b_a``, ``b_y``."""
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -16,6 +18,28 @@ __all__ = ["backward_pass", "backward_rnnCell", "cell_rnn", "forward_rnn", "soft
 CELL_KEYS = {"W_ax": "Wax", "W_aa": "Waa", "b_a": "ba"}
 KEYS = CELL_KEYS | {"W_ya": "Wya", "b_y": "by"}
 AXES = {"W_ax": ("n_a", "n_x"), "W_aa": ("n_a", "n_a"), "b_a": ("n_a", "1")}
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def _in_own_names(**names: str) -> Callable[[Callable[Given, Result]], Callable[Given, Result]]:
+    """Let a function's errors name arguments and weights as the notebook does."""
+    names |= {ours: theirs for theirs, ours in KEYS.items()} | {"parameters": "weight_dict"}
+    pattern = re.compile(rf"\b({'|'.join(names)})\b")
+
+    def decorate(function: Callable[Given, Result]) -> Callable[Given, Result]:
+        @wraps(function)
+        def renaming(*arguments: Given.args, **keywords: Given.kwargs) -> Result:
+            try:
+                return function(*arguments, **keywords)
+            except (TypeError, ValueError, KeyError) as error:
+                message = pattern.sub(lambda match: names[match[0]], str(error.args[0]))
+                raise type(error)(message) from None
+
+        return renaming
+
+    return decorate
 
 
 def _renamed(weight_dict: Any, keys: Mapping[str, str]) -> dict[str, Any]:
@@ -40,6 +64,7 @@ def _state(x_t: Any, a_prev: Any, weight_dict: Any) -> Array:
     return activations.tanh(np.dot(W_ax, x_t) + np.dot(W_aa, a_prev) + b_a)
 
 
+@_in_own_names(x="yhat")
 def softmax_func(yhat: Any) -> Array:
     """Softmax of each column, shifted by the maximum of the whole array.
 
@@ -62,6 +87,7 @@ def softmax_func(yhat: Any) -> Array:
     return softmax(yhat)
 
 
+@_in_own_names(xt="x_curr")
 def cell_rnn(a_prev: Any, x_curr: Any, weight_dict: Any) -> tuple[Array, Array, Cache]:
     """One step: ``a_curr = tanh(W_ax x_curr + W_aa a_prev + b_a)``.
 
@@ -92,6 +118,7 @@ def cell_rnn(a_prev: Any, x_curr: Any, weight_dict: Any) -> tuple[Array, Array, 
     return a_curr, y_hat_curr, (*cache[:3], weight_dict)
 
 
+@_in_own_names()
 def forward_rnn(x: Any, a0: Any, weight_dict: Any) -> tuple[Array, Array, tuple[RNNSteps, Any]]:
     """`cell_rnn` over all time steps.
 
@@ -124,6 +151,7 @@ def _tell_of_the_gradient(right: str) -> None:
     tell("The notebook returns W_aa itself as its gradient", right)
 
 
+@_in_own_names(da_next="da_t_1", xt="x_t", a_next="a_cur")
 def backward_rnnCell(da_t_1: Any, cache: Any) -> dict[str, Array]:  # noqa: N802
     """Gradients of one step.
 
@@ -162,6 +190,7 @@ def backward_rnnCell(da_t_1: Any, cache: Any) -> dict[str, Array]:  # noqa: N802
     }
 
 
+@_in_own_names(xt="x_t", a_next="a_cur")
 def backward_pass(da: Any, caches: Any) -> dict[str, Array]:
     """`backward_rnnCell` from the last step to the first.
 

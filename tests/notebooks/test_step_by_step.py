@@ -80,3 +80,37 @@ def test_the_way_back_needs_no_head() -> None:
     want, _ = warned(step_by_step.backward_pass, da, (steps, x))
     same(got, want)
     warned(step_by_step.backward_rnnCell, da[:, :, 0], headless[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, a0, p: step_by_step.softmax_func(None), "yhat is None"),
+        (lambda x, a0, p: step_by_step.cell_rnn(a0, x, p), "x_curr has shape"),
+        (
+            lambda x, a0, p: step_by_step.cell_rnn(a0, x[:, :, 0], p | {"b_a": 1}),
+            "weight_dict['b_a'] ",
+        ),
+        (
+            lambda x, a0, p: step_by_step.forward_rnn(x, a0, p | {"W_ya": a0}),
+            "weight_dict['W_ya'] ",
+        ),
+        (lambda x, a0, p: step_by_step.forward_rnn(x, a0, {}), "weight_dict lacks W_ax, "),
+    ],
+)
+def test_errors_have_the_names_of_the_notebook(call: Any, message: str) -> None:
+    parameters, x, a0, _ = problem()
+    with pytest.raises((TypeError, ValueError, KeyError)) as caught:
+        call(x, a0, parameters)
+    assert caught.value.args[0].startswith(message)
+
+
+def test_gradients_that_do_not_fit() -> None:
+    parameters, x, a0, da = problem()
+    cache = step_by_step.cell_rnn(a0, x[:, :, 0], parameters)[-1]
+    with pytest.raises(ValueError, match=r"^da_t_1 has shape"):
+        step_by_step.backward_rnnCell(da, cache)
+    steps, _ = step_by_step.forward_rnn(x, a0, parameters)[-1]
+    for caches in ((steps, x[0]), (steps, None)):
+        with pytest.raises((TypeError, ValueError), match=r"^x in caches "):
+            step_by_step.backward_pass(da, caches)
