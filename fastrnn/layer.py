@@ -4,11 +4,14 @@ Arrays are time-major here: ``x (T, B, D)``, ``h (T, B, H)``.  A cell is a subcl
 `Layer` with a subclass of `Workspace`: its weights, its buffers, its kernels.
 """
 
+import contextlib
+import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,18 +33,76 @@ class Kernels(NamedTuple):
     weight_gradients: Callable[..., None]
 
 
-class _Unshared:
-    """A lock that refuses instead of waiting."""
+class Packed:
+    """Packed weights, as the kernels read them; a call holds on to those that it began with.
+
+    forward, backward : ndarray
+        `backward` is empty in a layer for inference.
+    """
+
+    def __init__(self, forward: Array, backward: Array) -> None:
+        self.forward = forward
+        self.backward = backward
+
+
+class _Part:
+    """A part of a call, which runs in the thread that comes to it first."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._lock = threading.Lock()
+        self._call: Callable[[], None] | None = call
+
+    def run(self) -> None:
+        """Run it, or wait for the thread that does."""
+        with self._lock:
+            if self._call is not None:
+                self._call()
+                self._call = None  # if it raises, the next thread to run it finds out why
+
+    def withdraw(self) -> None:
+        """See to it that it does not run, or wait for the thread that does."""
+        with self._lock:
+            self._call = None
+
+
+class _Threads:
+    """Threads that run parts of calls; they end with their layer.
+
+    Signals may interrupt anything here but the locks and the queue, which are not Python.
+    """
 
     def __init__(self) -> None:
+        self.process = os.getpid()
+        self._queue: SimpleQueue[_Part | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError("workspace is in use by another call")
+    def hand_over(self, parts: Sequence[_Part]) -> None:
+        """Let a thread run each of these, if threads can be had."""
+        with self._lock, contextlib.suppress(RuntimeError):  # "can't start new thread"
+            while len(self._threads) < len(parts):
+                thread = threading.Thread(
+                    target=_serve, args=(self._queue,), name="fastrnn", daemon=True
+                )
+                thread.start()
+                self._threads.append(thread)
+        if self._threads:
+            for part in parts:
+                self._queue.put(part)
 
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
+    def end(self) -> None:
+        """Let the threads end, and wait for it: compiled code must outlive its last call."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+
+def _serve(queue: "SimpleQueue[_Part | None]") -> None:
+    for part in iter(queue.get, None):
+        with contextlib.suppress(Exception):  # which the caller sees when it runs the part itself
+            part.run()
 
 
 class Workspace:
@@ -80,18 +141,32 @@ class Workspace:
         self.out = self.h[1:]
         self.state = layer._join_state(self.last)
         self.x: Array | None = None  # the last forward's, until backward has used it up
+        self.packed: Packed | None = None  # the weights of that forward
         self._layer = weakref.ref(layer)
-        self.lock = _Unshared()
+        self._memory = {id(array.base) for array in memory}
+        self.lock = threading.Lock()
+        self.parts: Sequence[_Part] = ()  # of the last call that was spread over threads
 
     def belongs_to(self, layer: "Layer") -> bool:
         return self._layer() is layer
+
+    def finish(self) -> None:
+        """Wait for what an interrupted call has left running."""
+        for part in self.parts:
+            part.withdraw()
+        self.parts = ()
+
+    def apart(self, array: Array) -> Array:
+        """The array, or a copy if it lies in this workspace, where it would be overwritten."""
+        return array.copy() if id(array.base) in self._memory else array
 
 
 class Layer(ABC):
     """A recurrent layer over time-major arrays, with weights packed once.
 
-    A layer may be used by several threads at once, each with its own workspace and state;
-    `update` must not run beside other calls.
+    A layer may be used by several threads at once, each with its own workspace and state.
+    `update` disturbs no call that has begun, nor the `backward` of such a `forward`: these go
+    on with the weights from before.
 
     Attributes
     ----------
@@ -112,31 +187,25 @@ class Layer(ABC):
 
     def __init__(self, parameters: Any, threads: int = 1, *, training: bool = True) -> None:
         self.threads = _count("threads", threads, 1)
-        self.training = bool(training)
+        self.training = _flag("training", training)
         sizes = {"1": 1}
         found = weights(parameters, self._keys, sizes)
         self.dtype = common_dtype(found)
         self.D = sizes["n_x"]
         self.H = sizes["n_a"]
         self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads: _Threads | None = None
         self._lock = threading.Lock()
+        self._spare: tuple[weakref.ref[Packed], Array, Array] | None = None
         self._step = self._kernels.step
         self._inputs = (self.D,)
         self._buffers = threading.local()
-        (self._packed,) = aligned(
-            self.dtype, (forward_size(self.D, self.H, self._gates, self.dtype),)
-        )
-        if self.training:
-            (self._packed_backward,) = aligned(
-                self.dtype, (backward_size(self.D, self.H, self._gates, self.dtype),)
-            )
-        self._pack([ready(w, self.dtype) for w in found])
+        self._packed = self._pack([ready(w, self.dtype) for w in found])
 
     # --- the cell's own -------------------------------------------------------------
 
     @abstractmethod
-    def _pack(self, found: list[Array]) -> None:
+    def _pack_into(self, found: list[Array], packed: Packed) -> None:
         """Pack weights for the forward and, when training, the backward products."""
 
     @abstractmethod
@@ -146,7 +215,7 @@ class Layer(ABC):
     # --- the same for all -----------------------------------------------------------
 
     def update(self, parameters: Any) -> None:
-        """Take new weights of the same shapes, and pack them in place.
+        """Take new weights of the same shapes.
 
         Parameters
         ----------
@@ -163,7 +232,20 @@ class Layer(ABC):
             sizes = {"1": 1, "n_a": self.H, "n_x": self.D}
             found = [ready(w, self.dtype) for w in weights(parameters, self._keys, sizes)]
         with self._lock:
-            self._pack(found)
+            old, self._packed = self._packed, self._pack(found)
+            self._spare = weakref.ref(old), old.forward, old.backward
+
+    def _pack(self, found: list[Array]) -> Packed:
+        """These weights, packed where no call in another thread reads."""
+        if self._spare is not None and self._spare[0]() is None:
+            packed = Packed(*self._spare[1:])
+        else:
+            forward = forward_size(self.D, self.H, self._gates, self.dtype)
+            backward = backward_size(self.D, self.H, self._gates, self.dtype)
+            shapes = (forward,), (backward if self.training else 0,)
+            packed = Packed(*aligned(self.dtype, *shapes))
+        self._pack_into(found, packed)
+        return packed
 
     def _usual_weights(self, parameters: Any) -> list[Array] | None:
         """The weights if kernels take all of them as they are, at a small cost; else None."""
@@ -200,11 +282,17 @@ class Layer(ABC):
         ------
         TypeError, ValueError
             An argument does not fit; the message names it.
+        MemoryError
+            The buffers do not fit into memory.
         """
-        training = self.training if training is None else bool(training)
+        training = self.training if training is None else _flag("training", training)
         if training and not self.training:
             raise ValueError("training is True; wanted False, as the layer was made for inference")
-        return self._workspace(_count("T", T, 0), _count("B", B, 0), training)
+        T, B = _count("T", T, 0), _count("B", B, 0)
+        try:
+            return self._workspace(T, B, training)
+        except MemoryError:
+            raise MemoryError(f"T is {T} and B {B}; memory does not hold that") from None
 
     def forward(
         self, x: Any, state: Any = None, workspace: Workspace | None = None
@@ -235,24 +323,29 @@ class Layer(ABC):
         RuntimeError
             The workspace is in use by another thread.
         """
-        if not is_ready(x, self.dtype) or x.ndim != 3 or x.shape[2] != self.D:
-            x = ready(checked("x", x, ("T", "B", "D"), {"D": self.D}), self.dtype)
+        usual = is_ready(x, self.dtype) and x.ndim == 3 and x.shape[2] == self.D
+        if not usual:
+            x = checked("x", x, ("T", "B", "D"), {"D": self.D})
         T, B, _ = x.shape
         states = None if state is None else self._check_states("state", state, B)
         if workspace is None:
             ws = self._workspace(T, B, training=False)
         else:
             ws = self._check_workspace(workspace, "x", T, B)
+        x = ws.apart(x) if usual else ready(x, self.dtype)
+        packed = self._packed
         with ws.lock:
+            ws.finish()
             ws.x = None
             if states is not None:
                 for slot, value in zip(ws.first, states, strict=True):
                     slot[...] = 0.0 if value is None else value
             work = T * B * self._gates * self.H * (self.H + self.D)
             self._spread(
-                self._kernels.forward, (x, self._packed, *ws.forward, states is None), work, B
+                ws, self._kernels.forward, (x, packed.forward, *ws.forward, states is None), work, B
             )
-            ws.x = x
+            if ws.training:
+                ws.x, ws.packed = x, packed
         if workspace is None:
             return ws.out, self._join_state([array.copy() for array in ws.last])
         return ws.out, ws.state
@@ -285,30 +378,40 @@ class Layer(ABC):
         RuntimeError
             The workspace is in use by another thread.
         """
-        if not is_ready(dh, self.dtype) or dh.ndim != 3 or dh.shape[2] != self.H:
-            dh = ready(checked("dh", dh, ("T", "B", "H"), {"H": self.H}), self.dtype)
+        usual = is_ready(dh, self.dtype) and dh.ndim == 3 and dh.shape[2] == self.H
+        if not usual:
+            dh = checked("dh", dh, ("T", "B", "H"), {"H": self.H})
         T, B, H = dh.shape
         dstates = None if dstate is None else self._check_states("dstate", dstate, B)
         ws = self._check_workspace(workspace, "dh", T, B)
+        dh = ws.apart(dh) if usual else ready(dh, self.dtype)
         with ws.lock:
-            x = ws.x
-            if x is None or not ws.training:
+            ws.finish()
+            x, packed = ws.x, ws.packed
+            if x is None or packed is None:
                 raise ValueError(
                     "workspace holds no forward pass; wanted a training workspace after forward, "
                     "whose saved values backward uses up"
                 )
-            ws.x = None
+            ws.x = ws.packed = None
             if dstates is not None:
                 for slot, value in zip(ws.dstate, dstates, strict=True):
                     slot[...] = 0.0 if value is None else value
-            packed = self._packed_backward
+            packed_backward = packed.backward
             work = T * B * self._gates * H
             kernels = self._kernels
             self._spread(
-                kernels.backward_steps, (dh, packed, *ws.backward, dstates is None), work * H, B
+                ws,
+                kernels.backward_steps,
+                (dh, packed_backward, *ws.backward, dstates is None),
+                work * H,
+                B,
             )
-            self._spread(kernels.input_gradient, (ws.dgates, packed, ws.dx), work * self.D, T)
             self._spread(
+                ws, kernels.input_gradient, (ws.dgates, packed_backward, ws.dx), work * self.D, T
+            )
+            self._spread(
+                ws,
                 kernels.weight_gradients,
                 (x, ws.h, ws.dgates, *ws.dweights),
                 work * (H + self.D),
@@ -346,7 +449,9 @@ class Layer(ABC):
             and x_t.flags.carray
             and x_t.shape[1:] == self._inputs
         ):
-            x_t = ready(checked("x_t", x_t, ("B", "D"), {"D": self.D}), dtype)
+            x_t = checked("x_t", x_t, ("B", "D"), {"D": self.D})
+            self._check_overwritable(state, (len(x_t), self.H))
+            x_t = ready(x_t, dtype)
         B = len(x_t)
         shape = (B, self.H)
         states = state if isinstance(state, tuple) else (state,)
@@ -358,13 +463,14 @@ class Layer(ABC):
                 and array.shape == shape
             ):
                 self._check_overwritable(state, shape)
-        if len(states) != len(self._state):
+        if len(states) != len(self._state) or (len(states) > 1 and states[0] is states[1]):
             self._check_overwritable(state, shape)
         try:
             buffer = self._buffers.step[B]
         except (AttributeError, KeyError):
             buffer = self._step_buffer(B)
-        self._step(x_t, self._packed, buffer, *states)
+        packed = self._packed
+        self._step(x_t, packed.forward, buffer, *states)
         h: Array = states[0]
         return h
 
@@ -382,7 +488,10 @@ class Layer(ABC):
             Of an `RNN` h, of an `LSTM` the tuple (h, c).
         """
         B = _count("B", B, 0)
-        arrays = aligned(self.dtype, *[(B, self.H)] * len(self._state))
+        try:
+            arrays = aligned(self.dtype, *[(B, self.H)] * len(self._state))
+        except MemoryError:
+            raise MemoryError(f"B is {B}; memory does not hold that") from None
         for array in arrays:
             array[...] = 0.0
         return self._join_state(arrays)
@@ -413,7 +522,8 @@ class Layer(ABC):
             wanted = f"a tuple ({', '.join(self._state)}) of arrays to overwrite"
             raise TypeError(f"state is {type(state).__name__}; wanted {wanted}")
         sizes = dict(zip(("B", "H"), shape, strict=True))
-        for name, value in self._split_state("state", state):
+        split = self._split_state("state", state)
+        for name, value in split:
             array = checked(name, value, ("B", "H"), sizes)
             if type(value) is not ndarray:
                 raise TypeError(f"{name} is {type(value).__name__}; wanted an ndarray to overwrite")
@@ -423,6 +533,8 @@ class Layer(ABC):
                     f"{array.flags.writeable}; wanted {self.dtype}, C-contiguous, writeable, "
                     "to overwrite"
                 )
+        if len(split) > 1 and split[0][1] is split[1][1]:
+            raise ValueError("state[0] and state[1] are one array; wanted two to overwrite")
 
     def _check_workspace(self, workspace: Any, argument: str, T: int, B: int) -> Workspace:
         if not isinstance(workspace, Workspace):
@@ -436,6 +548,8 @@ class Layer(ABC):
                 f"{argument} has {T} steps of {B} examples; "
                 f"wanted the workspace's {workspace.T} steps of {workspace.B}"
             )
+        if workspace.lock.locked():
+            raise RuntimeError("workspace is in use by another call")
         return workspace
 
     # --- buffers and threads --------------------------------------------------------
@@ -448,6 +562,7 @@ class Layer(ABC):
 
     def _spread(
         self,
+        ws: Workspace,
         kernel: Callable[..., None],
         arguments: tuple[Any, ...],
         work: int,
@@ -456,28 +571,41 @@ class Layer(ABC):
     ) -> None:
         """Call ``kernel(*arguments, [scratch,] first, last)`` for ranges of `length`.
 
-        There are as many ranges as threads pay for `work` multiplications; the first one is
-        this thread's.  `scratch` has an array for each thread.
+        There are as many ranges as threads pay for `work` multiplications.  They are handed to
+        other threads; those that none has begun, this one runs itself.  `scratch` has an array
+        for each range.
         """
-        parts = 1 if self.threads == 1 else min(self.threads, length, 1 + work // THREAD_WORK)
-        if parts <= 1:
+        count = self._parts(work, length)
+        if count <= 1:
             kernel(*arguments, *scratch[:1], 0, length)
             return
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads - 1, "fastrnn")
-                weakref.finalize(self, self._pool.shutdown, wait=False)
-        bounds = [length * part // parts for part in range(parts + 1)]
-        calls = [
-            (*arguments, *scratch[part : part + 1], bounds[part], bounds[part + 1])
-            for part in range(parts)
+        bounds = [length * part // count for part in range(count + 1)]
+        parts = [
+            _Part(partial(kernel, *arguments, *scratch[n : n + 1], bounds[n], bounds[n + 1]))
+            for n in range(count)
         ]
-        futures = [self._pool.submit(kernel, *call) for call in calls[1:]]
-        try:
-            kernel(*calls[0])
-        finally:
-            for future in futures:
-                future.result()
+        ws.parts = parts
+        self._own_threads().hand_over(parts[1:])
+        for part in (parts[0], *parts[:0:-1]):
+            part.run()
+
+    def _parts(self, work: int, length: int) -> int:
+        """How many ranges of `length` a call with so many multiplications is split into."""
+        return 1 if self.threads == 1 else min(self.threads, length, 1 + work // THREAD_WORK)
+
+    def _own_threads(self) -> _Threads:
+        """The layer's threads in this process: a fork has none of its parent's."""
+        threads = self._threads
+        if threads is None or threads.process != os.getpid():
+            self._threads = threads = _Threads()
+            weakref.finalize(self, threads.end)
+        return threads
+
+
+def _flag(argument: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{argument} is {type(value).__name__}; wanted a bool")
+    return bool(value)
 
 
 def _count(argument: str, value: Any, least: int) -> int:

@@ -9,7 +9,7 @@ from .checks import Arguments, Array, check_steps
 from .kernels import cells
 from .kernels import lstm as kernels
 from .kernels.lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
-from .layer import Kernels, Layer, Workspace
+from .layer import Kernels, Layer, Packed, Workspace
 from .packing import (
     accumulate_size,
     aligned,
@@ -342,7 +342,7 @@ class LSTMWorkspace(Workspace):
             size = accumulate_size(GATES * H, T * B, dtype)
             gradients = aligned(
                 dtype, (T, B, D), (GATES, H, H + D), (GATES, H, 1), (B, H), (B, H),
-                *[(size,)] * layer.threads,
+                *[(size,)] * max(1, layer._parts(T * B * GATES * H * (H + D), GATES * H)),
             )  # fmt: skip
             self.dx, dw, db, dh, dc, *self.scratch = gradients
             memory += gradients
@@ -389,10 +389,10 @@ class LSTM(Layer):
         kernels.lstm_weight_gradients,
     )
 
-    def _pack(self, found: list[Array]) -> None:
-        kernels.lstm_pack(*found, self._packed)
+    def _pack_into(self, found: list[Array], packed: Packed) -> None:
+        kernels.lstm_pack(*found, packed.forward)
         if self.training:
-            kernels.lstm_pack_backward(*found[:4], self._packed_backward)
+            kernels.lstm_pack_backward(*found[:4], packed.backward)
 
     def _workspace(self, T: int, B: int, training: bool) -> LSTMWorkspace:
         return LSTMWorkspace(self, T, B, training)

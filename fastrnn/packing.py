@@ -68,12 +68,15 @@ def aligned(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:
         for axis in shape:
             size *= axis
         offsets.append(offsets[-1] + -(-size // CACHE_LINE) * CACHE_LINE)
-    memory = np.empty(offsets[-1] + CACHE_LINE, np.uint8)
-    start = -memory.__array_interface__["data"][0] % CACHE_LINE
-    return [
-        np.ndarray(shape, dtype, memory, start + offset)
-        for shape, offset in zip(shapes, offsets[:-1], strict=True)
-    ]
+    try:
+        memory = np.empty(offsets[-1] + CACHE_LINE, np.uint8)
+        start = -memory.__array_interface__["data"][0] % CACHE_LINE
+        return [
+            np.ndarray(shape, dtype, memory, start + offset)
+            for shape, offset in zip(shapes, offsets[:-1], strict=True)
+        ]
+    except (ValueError, OverflowError):  # what NumPy says of sizes that no address reaches
+        raise MemoryError(f"no room for arrays of shapes {shapes}") from None
 
 
 def cell_scratch(dtype: np.dtype[Any], depth: int, *sizes: int, gates: int = 1) -> Array:

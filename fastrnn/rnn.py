@@ -8,7 +8,7 @@ import numpy as np
 from .checks import Arguments, Array, check_steps
 from .kernels import cells
 from .kernels import rnn as kernels
-from .layer import Kernels, Layer, Workspace
+from .layer import Kernels, Layer, Packed, Workspace
 from .packing import (
     accumulate_size,
     aligned,
@@ -271,7 +271,7 @@ class RNNWorkspace(Workspace):
             size = accumulate_size(H, T * B, dtype)
             gradients = aligned(
                 dtype, (T, B, D), (T, B, H), (H, D), (H, H), (H, 1), (B, H),
-                *[(size,)] * layer.threads,
+                *[(size,)] * max(1, layer._parts(T * B * H * (H + D), H)),
             )  # fmt: skip
             self.dx, self.dgates, dw_ax, dw_aa, db, dh, *self.scratch = gradients
             memory += gradients
@@ -316,11 +316,11 @@ class RNN(Layer):
         kernels.rnn_weight_gradients,
     )
 
-    def _pack(self, found: list[Array]) -> None:
+    def _pack_into(self, found: list[Array], packed: Packed) -> None:
         w_ax, w_aa, b_a = found
-        kernels.rnn_pack(w_ax, w_aa, b_a, self._packed)
+        kernels.rnn_pack(w_ax, w_aa, b_a, packed.forward)
         if self.training:
-            kernels.rnn_pack_backward(w_ax, w_aa, self._packed_backward)
+            kernels.rnn_pack_backward(w_ax, w_aa, packed.backward)
 
     def _workspace(self, T: int, B: int, training: bool) -> RNNWorkspace:
         return RNNWorkspace(self, T, B, training)

@@ -43,8 +43,7 @@ def _model(parameters: Any, characters: Any) -> dict[str, Array]:
     n = len(characters)
     sizes = {"1": 1, "n_y": n, "n_x": n}
     if isinstance(parameters, Mapping) and "Wf" in parameters:
-        n_a = len(checked("parameters['Wf']", parameters["Wf"], KEYS["Wf"], {}))
-        sizes |= {"n_a": n_a, "n_a + n_x": n_a + n}
+        sizes["n_a"] = len(checked("parameters['Wf']", parameters["Wf"], KEYS["Wf"], {}))
     found = weights(parameters, keys, sizes)
     if not all(np.isfinite(array).all() for array in found):
         raise ValueError("parameters are not all finite")

@@ -506,6 +506,33 @@ def test_counts(cell: Cell) -> None:
 
 
 @each_cell
+def test_sizes_that_no_memory_holds(cell: Cell) -> None:
+    layer = cell.layer(cell.problem(N_X, N_A, M, T, N_Y).parameters)
+    for huge in (1 << 61, 1 << 70):
+        for call, message in (
+            (lambda n: layer.workspace(n, M), f"T is {huge} and B {M}; "),
+            (lambda n: layer.workspace(T, n), f"T is {T} and B {huge}; "),
+            (layer.zero_state, f"B is {huge}; "),
+        ):
+            with pytest.raises(MemoryError, match=message):
+                call(huge)
+
+
+@each_cell
+def test_training_is_a_bool(cell: Cell) -> None:
+    parameters = cell.problem(N_X, N_A, M, T, N_Y).parameters
+    layer = cell.layer(parameters, training=np.True_)
+    assert layer.training is True
+    for wrong in ("no", 0, np.zeros(2)):
+        for call in (
+            lambda w: cell.layer(parameters, training=w),
+            lambda w: layer.workspace(1, 1, w),
+        ):
+            message = refusal(lambda call=call, wrong=wrong: call(wrong), TypeError)
+            assert message == f"training is {type(wrong).__name__}; wanted a bool"
+
+
+@each_cell
 def test_a_refused_update_leaves_the_weights(cell: Cell) -> None:
     problem = cell.problem(N_X, N_A, M, T, N_Y)
     layer = cell.layer(problem.parameters)

@@ -400,7 +400,7 @@ def test_parts_of_a_call_write_different_elements(
         return np.frombuffer(b"".join(arrays), np.uint8)
 
     def in_parts(
-        layer: Any, kernel: Any, arguments: Any, work: int, length: int, scratch: Any = ()
+        layer: Any, ws: Any, kernel: Any, arguments: Any, work: int, length: int, scratch: Any = ()
     ) -> None:
         before, writers = octets(arguments), 0
         for first, last in pairwise((0, length // 3, length // 2, length)):
@@ -585,6 +585,55 @@ def test_a_call_with_a_workspace_allocates_no_array(cell: Cell, dtype: Any) -> N
         assert tracemalloc.get_traced_memory()[0] > array.nbytes
     finally:
         tracemalloc.stop()
+
+
+@each_cell
+@each_type
+def test_arrays_that_lie_in_the_workspace(cell: Cell, dtype: Any) -> None:
+    """What a call returned may be given to the next one, though that overwrites it."""
+    run = Run(cell, (17, 17, 5, 4, 1), dtype)
+    ws, other = run.layer.workspace(4, 5), run.layer.workspace(4, 5)
+
+    def both(x: Array, dh: Array, workspace: Any) -> dict[str, Array]:
+        h, _ = run.layer.forward(x, None, workspace)
+        results = {"h": h} | run.layer.backward(h if dh is None else dh, None, workspace)
+        return {name: array.copy() for name, array in results.items()}
+
+    both(run.x, run.dh, ws)
+    for x, dh in ((ws.out, run.dh), (ws.dx, run.dh), (run.x, ws.dx), (run.x, None)):
+        expected = both(*(a if a is None else a.copy() for a in (x, dh)), other)
+        assert_same_bits(both(x, dh, ws), expected)
+    one = run.layer.workspace(1, 5), run.layer.workspace(1, 5)
+    expected = both(run.x[:1], run.dh[:1], one[0])
+    expected = both(run.x[:1], expected["da0"][None], one[1])
+    got = run.layer.forward(run.x[:1], None, one[0])[0].copy()
+    got = {"h": got} | run.layer.backward(one[0].gradients["da0"][None], None, one[0])
+    assert_same_bits(got, expected)
+
+
+@each_cell
+@each_type
+def test_the_state_may_be_the_input_of_a_step(cell: Cell, dtype: Any) -> None:
+    run = Run(cell, (17, 17, 5, 4, 1), dtype)
+    state, other = (join(array.copy() for array in split(run.state)) for _ in range(2))
+    for _ in range(3):
+        h = run.layer.step(split(state)[0], state)
+        assert same_bits(h, run.layer.step(split(other)[0].copy(), other))
+
+
+def test_h_and_c_are_two_arrays() -> None:
+    run = Run(CELLS["lstm"], (3, 17, 5, 4, 1), np.float64)
+    h = np.zeros((5, 17))
+    with pytest.raises(ValueError, match=r"^state\[0\] and state\[1\] are one array; wanted two"):
+        run.layer.step(run.x[0], (h, h))
+    assert not h.any()
+
+
+@each_cell
+def test_a_workspace_has_no_more_scratch_than_parts(cell: Cell) -> None:
+    parameters = cell.problem(3, 17).parameters
+    few, many = (cell.layer(parameters, threads).workspace(4, 5) for threads in (1, 10**9))
+    assert few.nbytes == many.nbytes
 
 
 @each_cell

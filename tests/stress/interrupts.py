@@ -1,0 +1,110 @@
+"""Interrupts at random moments of a layer's calls; the next call must give what it always gave.
+
+    python -m tests.stress.interrupts [--interrupts 10000] [--seed 0]
+
+A signal whose handler raises KeyboardInterrupt, as Ctrl-C does, comes at a random moment of
+forward, backward and update, from one thread and from two, and often once more soon after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastrnn
+from tests.cells import CELLS, Cell
+from tests.compare import assert_same_bits
+from tests.problems import normal
+
+T, B, D, H = 20, 16, 16, 64
+
+
+class Trial:
+    """A layer's work, over and over with one workspace."""
+
+    def __init__(self, cell: Cell, threads: int) -> None:
+        problem = cell.problem(D, H, B, T)
+        self.parameters = problem.parameters
+        self.layer = cell.layer(problem.parameters, threads)
+        self.workspace = self.layer.workspace(T, B)
+        self.state = self.layer.zero_state(B)
+        self.x = np.ascontiguousarray(problem.x.T)
+        self.dh = normal((T, B, H))
+        self.expected = self()
+
+    def __call__(self) -> dict[str, Any]:
+        self.layer.update(self.parameters)
+        h, _ = self.layer.forward(self.x, self.state, self.workspace)
+        results = {"h": h.copy()} | self.layer.backward(self.dh, None, self.workspace)
+        return {name: array.copy() for name, array in results.items()}
+
+
+class Interrupts:
+    """A signal whose handler raises KeyboardInterrupt while `armed`."""
+
+    armed = False
+
+    def __call__(self, *_: object) -> None:
+        if self.armed:
+            raise KeyboardInterrupt
+
+    def cut(self, call: Callable[[], Any], after: float, again: float) -> bool:
+        """Whether a call that is interrupted after so many seconds, and again, was cut short."""
+        done = False
+        try:
+            self.armed = True
+            signal.setitimer(signal.ITIMER_REAL, after, again)
+            try:
+                call()
+                done = True
+            finally:
+                self.armed = False
+        except KeyboardInterrupt:
+            self.armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return not done
+
+
+def run(interrupts: int, seed: int) -> int:
+    """Interrupt so many calls; how many calls that took."""
+    rng = np.random.default_rng(seed)
+    interrupt = Interrupts()
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    calls = cut = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fastrnn.layer, "THREAD_WORK", 1)
+        trials = [Trial(cell, threads) for cell in CELLS.values() for threads in (1, 2)]
+        start = time.perf_counter()
+        for trial in trials:
+            trial()
+        span = (time.perf_counter() - start) / len(trials)
+        while cut < interrupts:
+            trial = trials[calls % len(trials)]
+            again = float(rng.choice([0, 1e-5, 1e-4]))
+            cut += interrupt.cut(trial, float(rng.uniform(1e-6, span)), again)
+            assert_same_bits(trial(), trial.expected)
+            calls += 1
+    signal.signal(signal.SIGALRM, previous)
+    return calls
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--interrupts", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    start = time.perf_counter()
+    calls = run(options.interrupts, options.seed)
+    seconds = time.perf_counter() - start
+    print(f"{options.interrupts} of {calls} calls interrupted in {seconds:.0f} s; "
+          "each next call as the first")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Many threads, interrupts, and what a layer does when it has no threads."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastrnn
+from fastrnn.layer import Layer
+from tests.cells import CELLS, LSTM, Cell
+from tests.compare import assert_same_bits, same_bits
+from tests.problems import normal
+from tests.stress import interrupts
+
+T, B, D, H = 6, 7, 5, 17
+THREADS = 16
+
+each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+
+
+@pytest.fixture(autouse=True)
+def every_call_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers with threads use them for calls of any size."""
+    monkeypatch.setattr(fastrnn.layer, "THREAD_WORK", 1)
+
+
+def in_threads(work: Callable[[int], None], count: int = THREADS) -> None:
+    """Call ``work(n)`` in so many threads at once; raise what the first one to fail raised."""
+    failures: list[BaseException] = []
+    begin = threading.Barrier(count)
+
+    def guarded(n: int) -> None:
+        begin.wait()
+        try:
+            work(n)
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=guarded, args=(n,)) for n in range(count)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    if failures:
+        raise failures[0]
+
+
+class Task:
+    """A layer's work over a random problem."""
+
+    def __init__(self, cell: Cell, seed: int = 0) -> None:
+        self.problem = cell.problem(D, H, B, T, seed=seed)
+        self.parameters = self.problem.parameters
+        self.x = np.ascontiguousarray(self.problem.x.T)
+        self.dh = normal((T, B, H))
+
+    def run(self, layer: Layer, between: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        ws = layer.workspace(T, B)
+        h, _ = layer.forward(self.x, None, ws)
+        between()
+        return {"h": h} | layer.backward(self.dh, None, ws)
+
+
+@each_cell
+def test_threads_share_weights(cell: Cell) -> None:
+    problem = Task(cell).problem
+    expected = cell.run(fastrnn, problem)
+
+    def work(_: int) -> None:
+        for _ in range(10):
+            assert_same_bits(cell.run(fastrnn, problem), expected)
+
+    in_threads(work)
+
+
+@each_cell
+def test_threads_share_a_layer_that_has_threads(cell: Cell) -> None:
+    task = Task(cell)
+    layer = cell.layer(task.parameters, 3)
+    expected = task.run(layer)
+
+    def work(_: int) -> None:
+        for _ in range(10):
+            assert_same_bits(task.run(layer), expected)
+            state = layer.zero_state(B)
+            for x_t, h_t in zip(task.x, expected["h"], strict=True):
+                assert same_bits(layer.step(x_t, state), h_t)
+
+    in_threads(work)
+
+
+@each_cell
+@pytest.mark.parametrize("threads", [1, 2])
+def test_update_beside_other_calls(cell: Cell, threads: int) -> None:
+    """A pass there and back has the weights from before or those from after, never some of both."""
+    tasks = [Task(cell), Task(cell)]
+    tasks[1].parameters = cell.problem(D, H, B, T, seed=1).parameters
+    layer = cell.layer(tasks[0].parameters, threads)
+    expected = [tasks[0].run(cell.layer(task.parameters)) for task in tasks]
+    seen = [0, 0]
+    readers = {2, 3, 4, 5}
+
+    def work(n: int) -> None:
+        k = n
+        while readers and n not in readers:
+            k += 1
+            layer.update(tasks[k % 2].parameters)
+        try:
+            while n in readers and (k < 20 or (not all(seen) and k < 10_000)):
+                k += 1
+                got = tasks[0].run(layer)
+                which = int(same_bits(got["h"], expected[1]["h"]))
+                assert_same_bits(got, expected[which])
+                seen[which] += 1
+        finally:
+            readers.discard(n)
+
+    in_threads(work, 6)
+    assert all(seen)
+
+
+@each_cell
+def test_backward_has_the_weights_of_its_forward(cell: Cell) -> None:
+    task, other = Task(cell), cell.problem(D, H, B, T, seed=1).parameters
+    layer = cell.layer(task.parameters)
+    expected = task.run(layer)
+
+    def update() -> None:
+        for _ in range(3):
+            layer.update(other)
+
+    assert_same_bits(task.run(layer, update), expected)
+    assert not same_bits(task.run(layer)["h"], expected["h"])
+
+
+def test_updates_reuse_their_memory() -> None:
+    layer = fastrnn.LSTM(Task(LSTM).parameters)
+    used = set()
+    for _ in range(5):
+        layer.update(Task(LSTM).parameters)
+        used.add(layer._packed.forward.__array_interface__["data"][0])
+    assert len(used) == 2
+
+
+@each_cell
+def test_one_workspace_serves_one_thread_at_a_time(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another is refused, or, when both come at the same moment, waits."""
+    task = Task(cell)
+    layer = cell.layer(task.parameters)
+    ws = layer.workspace(T, B)
+    expected, _ = layer.forward(task.x)
+    inside, most, refused = [0], [0], [0]
+
+    def forward(*arguments: Any) -> None:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.0001)
+        kernels.forward(*arguments)
+        inside[0] -= 1
+
+    kernels = layer._kernels
+    monkeypatch.setattr(layer, "_kernels", kernels._replace(forward=forward))
+
+    def work(_: int) -> None:
+        for _ in range(20):
+            try:
+                layer.forward(task.x, None, ws)
+            except RuntimeError as error:
+                assert "workspace is in use" in str(error)
+                refused[0] += 1
+
+    in_threads(work)
+    assert most == [1]
+    assert refused[0] > 0
+    h, _ = layer.forward(task.x, None, ws)
+    assert same_bits(h, expected)
+
+
+@each_cell
+def test_without_threads_to_be_had_a_call_runs_in_its_own(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(cell)
+    expected = task.run(cell.layer(task.parameters))
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert_same_bits(task.run(cell.layer(task.parameters, 3)), expected)
+
+
+@each_cell
+def test_an_error_in_any_thread_is_raised(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Task(cell)
+    layer = cell.layer(task.parameters, 3)
+    ws = layer.workspace(T, B)
+    expected, _ = layer.forward(task.x)
+    kernels = layer._kernels
+
+    def forward(*arguments: Any) -> None:
+        if arguments[-1] == B:
+            raise MemoryError("in the last range")
+        kernels.forward(*arguments)
+
+    monkeypatch.setattr(layer, "_kernels", kernels._replace(forward=forward))
+    for _ in range(5):
+        with pytest.raises(MemoryError, match="in the last range"):
+            layer.forward(task.x, None, ws)
+    monkeypatch.setattr(layer, "_kernels", kernels)
+    h, _ = layer.forward(task.x, None, ws)
+    assert same_bits(h, expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals")
+def test_interrupts_leave_layers_usable() -> None:
+    assert interrupts.run(60, seed=0) >= 60
