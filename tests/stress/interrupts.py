@@ -1,6 +1,6 @@
 """Interrupts at random moments of a layer's calls; the next call must give what it always gave.
 
-    python -m tests.stress.interrupts [--interrupts 10000] [--seed 0]
+    python -m tests.stress.interrupts [--interrupts 1000] [--seed 0]
 
 A signal whose handler raises KeyboardInterrupt, as Ctrl-C does, comes at a random moment of
 forward, backward and update, from one thread and from two, and often once more soon after.
@@ -96,7 +96,7 @@ def run(interrupts: int, seed: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--interrupts", type=int, default=10_000)
+    parser.add_argument("--interrupts", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     start = time.perf_counter()
