@@ -102,7 +102,8 @@ def main() -> None:
     global at_end
     at_end = sys.argv[1] == "end"
     layer.THREAD_WORK = 1
-    packing.CHUNK_BYTES = 2000
+    packing.CHUNK_BYTES = 1
+    packing.CHUNK_ROWS = 4  # two steps of two examples, then the third alone
     for module in (head, layer, lstm, rnn):
         module.aligned = fenced_pieces  # type: ignore[attr-defined]
     for module in (activations, head, lstm, packing, rnn):
