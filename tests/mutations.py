@@ -84,7 +84,7 @@ CELLS = "kernels/rnn.py", "kernels/lstm.py", "kernels/cells.py", "kernels/head.p
 # What is no mistake when changed: words for people, hints for the CPU, sizes that only cost time.
 SKIPPED = {"__repr__", "_describe", "_reason", "warnings.warn", "raise NotImplementedError"}
 SKIPPED |= {"__all__", "__slots__", "tile_prefetch", "STRIP", "DEPTH", "CHUNK_BYTES"}
-SKIPPED |= {"THREAD_WORK", "work"}
+SKIPPED |= {"CHUNK_ROWS", "THREAD_WORK", "work"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
 EQUIVALENT: dict[str, dict[str, str]] = {}
