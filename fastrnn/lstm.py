@@ -14,6 +14,7 @@ from .packing import (
     accumulate_size,
     aligned,
     backward_size,
+    cell_backward_size,
     cell_scratch,
     chunk,
     forward_size,
@@ -280,7 +281,7 @@ def lstm_cell_forward(
     cells.lstm_cell_forward(
         xt, a_prev, c_prev, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
         a_next, c_next, gates, y,
-        cell_scratch(dtype, 0, B * D, B * H, B * H, B * H * GATES, H * GATES, B * O, gates=GATES),
+        cell_scratch(dtype, 0, B * D, B * H, B * H, B * H * GATES, H * GATES, B * O),
     )  # fmt: skip
     ft, it, cct, ot = gates[GATE_F], gates[GATE_I], gates[GATE_G], gates[GATE_O]
     cache = a_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, parameters
@@ -321,7 +322,10 @@ def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Arra
     cells.lstm_cell_backward(
         da_next, dc_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, w_f, w_i, w_c, w_o,
         dxt, da_prev, dc_prev, dw, db,
-        cell_scratch(dtype, max(B, H), B * D, *(B * H,) * 5, *(B * H * GATES,) * 2),
+        cell_scratch(
+            dtype, cell_backward_size(B, D, H, dtype),
+            B * D, *(B * H,) * 5, *(B * H * GATES,) * 2,
+        ),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dc_prev": dc_prev} | gate_gradients(dw, db)
 

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from .checks import Array
-from .kernels.linear import DEPTH, STRIP
+from .kernels.linear import DEPTH
+from .kernels.lying import STRIP
 from .kernels.simd import VECTOR_BITS, WIDTH
 
 CACHE_LINE = 64  # bytes; vectors that cross a line load at half the speed
@@ -79,13 +80,16 @@ def aligned(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:
         raise MemoryError(f"no room for arrays of shapes {shapes}") from None
 
 
-def cell_scratch(dtype: np.dtype[Any], depth: int, *sizes: int, gates: int = 1) -> Array:
+def cell_scratch(dtype: np.dtype[Any], packed: int, *sizes: int) -> Array:
     """Scratch for a cell's kernel: arrays of these sizes, and what is packed at once.
 
-    That is a strip of weights, a vector for each gate if these are more than a panel has, or
-    a panel of `depth` rows.
+    That is a strip of weights, or on the way back `packed` elements.
     """
     lanes = padded(1, dtype)
-    packed = max(STRIP * max(WIDTH, gates), depth * WIDTH)
-    elements = lanes * (len(sizes) + 1 + packed) + sum(sizes)
+    elements = lanes * (len(sizes) + 1) + sum(sizes) + max(STRIP * WIDTH * lanes, packed)
     return np.empty(elements + CACHE_LINE // dtype.itemsize, dtype)
+
+
+def cell_backward_size(B: int, D: int, H: int, dtype: np.dtype[Any]) -> int:
+    """Elements that a cell's backward kernel packs: B old states or inputs, or H weights."""
+    return max(B * padded(max(D, H), dtype), H * padded(1, dtype))

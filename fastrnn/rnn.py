@@ -13,6 +13,7 @@ from .packing import (
     accumulate_size,
     aligned,
     backward_size,
+    cell_backward_size,
     cell_scratch,
     chunk,
     forward_size,
@@ -252,7 +253,7 @@ def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
     db = np.empty((H, 1), dtype)
     cells.rnn_cell_backward(
         da_next, a_next, a_prev, xt, w_ax, w_aa, dxt, da_prev, dw_ax, dw_aa, db,
-        cell_scratch(dtype, max(B, H), B * D, B * H, B * H, B * H),
+        cell_scratch(dtype, cell_backward_size(B, D, H, dtype), B * D, B * H, B * H, B * H),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
 

@@ -1,23 +1,17 @@
 """One step of each cell in the notebooks' layout, ``(features, batch)``.
 
 A step reads each weight once, so packing all of them would cost more than it saves: the
-products here pack a strip when its turn comes.  The terms of a sum come in the same order
-as in the sequence kernels, and so do the bits.
+products here read them as they lie, or pack a strip when its turn comes.  The terms of a sum
+come in the same order as in the sequence kernels, and so do the bits.
 """
 
 from ._jit import inline, kernel
 from .activations import softmax_row
-from .linear import (
-    accumulate,
-    add_rows,
-    copy_row,
-    multiply_lying,
-    transpose,
-    zero_row,
-)
-from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES, multiply_lying_gates
+from .linear import add_rows, copy_row, transpose, zero_row
+from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_backward as lstm_step_backward
 from .lstm import step_forward as lstm_step_forward
+from .lying import multiply_back, multiply_lying, outer
 from .rnn import step_backward as rnn_step_backward
 from .rnn import step_forward as rnn_step_forward
 from .simd import align, lanes, padded, pointer
@@ -26,7 +20,7 @@ from .simd import align, lanes, padded, pointer
 @inline
 def _predict(h, w_y, b_y, y, y_rows, packed, B, H, O):
     """``y (O, B) = softmax(w_y h + b_y)`` from ``h (B, H)``."""
-    multiply_lying(B, O, y_rows, O, b_y, 0, O, h, H, w_y, H, H, packed)
+    multiply_lying(B, O, y_rows, O, b_y, 0, h, H, w_y, H, H, packed)
     if O > 0:
         for b in range(B):
             softmax_row(y_rows + b * O, y_rows + b * O, O)
@@ -48,8 +42,8 @@ def rnn_cell_forward(xt, a_prev, w_ax, w_aa, w_ya, b_a, b_y, a_next, y, scratch)
     packed = y_rows + padded(x_rows, B * O)
     transpose(pointer(xt), B, x_rows, D, D, B, D)
     transpose(pointer(a_prev), B, h_rows, H, H, B, H)
-    multiply_lying(B, H, z, H, pointer(b_a), 0, H, x_rows, D, pointer(w_ax), D, D, packed)
-    multiply_lying(B, H, z, H, z, H, H, h_rows, H, pointer(w_aa), H, H, packed)
+    multiply_lying(B, H, z, H, pointer(b_a), 0, x_rows, D, pointer(w_ax), D, D, packed)
+    multiply_lying(B, H, z, H, z, H, h_rows, H, pointer(w_aa), H, H, packed)
     rnn_step_forward(B * H, z)
     transpose(z, H, pointer(a_next), B, B, H, B)
     _predict(z, pointer(w_ya), pointer(b_y), pointer(y), y_rows, packed, B, H, O)
@@ -71,14 +65,23 @@ def rnn_cell_backward(
     transpose(dz, B, dz_rows, H, H, B, H)
     transpose(pointer(xt), B, x_rows, D, D, B, D)
     transpose(pointer(a_prev), B, h_rows, H, H, B, H)
-    accumulate(H, D, pointer(dw_ax), D, dz, B, x_rows, D, B, 0, packed)
-    accumulate(H, H, pointer(dw_aa), H, dz, B, h_rows, H, B, 0, packed)
+    outer(H, D, pointer(dw_ax), D, dz, B, x_rows, D, B, packed)
+    outer(H, H, pointer(dw_aa), H, dz, B, h_rows, H, B, packed)
     zero_row(H, pointer(db))
     add_rows(H, pointer(db), dz_rows, H, B)
-    accumulate(B, D, x_rows, D, dz_rows, H, pointer(w_ax), D, H, 0, packed)
-    accumulate(B, H, h_rows, H, dz_rows, H, pointer(w_aa), H, H, 0, packed)
+    multiply_back(B, D, x_rows, D, 0, dz_rows, H, pointer(w_ax), D, H, packed)
+    multiply_back(B, H, h_rows, H, 0, dz_rows, H, pointer(w_aa), H, H, packed)
     transpose(x_rows, D, pointer(dxt), B, B, D, B)
     transpose(h_rows, H, pointer(da_prev), B, B, H, B)
+
+
+@inline
+def _gate_sums(gate, w, gates, bias, x, h, packed, B, D, H):
+    """The pre-activations of one gate, of all examples."""
+    row = GATES * H
+    at = gates + gate * H
+    multiply_lying(B, H, at, row, bias + gate * H, 0, x, D, w + H, H + D, D, packed)
+    multiply_lying(B, H, at, row, at, row, h, H, w, H + D, H, packed)
 
 
 @kernel
@@ -104,12 +107,10 @@ def lstm_cell_forward(
     copy_row(H, bias + GATE_G * H, pointer(b_c))
     copy_row(H, bias + GATE_O * H, pointer(b_o))
     w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
-    multiply_lying_gates(
-        B, H, gate_rows, bias, 0, x_rows, w_f + H, w_i + H, w_c + H, w_o + H, H + D, D, packed
-    )
-    multiply_lying_gates(
-        B, H, gate_rows, gate_rows, GATES * H, h_rows, w_f, w_i, w_c, w_o, H + D, H, packed
-    )
+    _gate_sums(GATE_F, w_f, gate_rows, bias, x_rows, h_rows, packed, B, D, H)
+    _gate_sums(GATE_I, w_i, gate_rows, bias, x_rows, h_rows, packed, B, D, H)
+    _gate_sums(GATE_G, w_c, gate_rows, bias, x_rows, h_rows, packed, B, D, H)
+    _gate_sums(GATE_O, w_o, gate_rows, bias, x_rows, h_rows, packed, B, D, H)
     for j in range(0, H, lanes(h_rows)):
         lstm_step_forward(
             B, min(lanes(h_rows), H - j), H, gate_rows + j, c_rows + j, c_rows + j, h_rows + j
@@ -158,8 +159,8 @@ def lstm_cell_backward(
     transpose(dc_rows, H, pointer(dc_prev), B, B, H, B)
     transpose(gates, GATES * H, dgates, B, B, GATES * H, B)
     dw, db = pointer(dw), pointer(db)
-    accumulate(GATES * H, H, dw, H + D, dgates, B, h_rows, H, B, 0, packed)
-    accumulate(GATES * H, D, dw + H, H + D, dgates, B, x_rows, D, B, 0, packed)
+    outer(GATES * H, H, dw, H + D, dgates, B, h_rows, H, B, packed)
+    outer(GATES * H, D, dw + H, H + D, dgates, B, x_rows, D, B, packed)
     zero_row(GATES * H, db)
     add_rows(GATES * H, db, gates, GATES * H, B)
     _through_gate(GATE_I, pointer(w_i), gates, dh_rows, x_rows, packed, B, D, H)
@@ -175,5 +176,5 @@ def _through_gate(gate, w, dgates, dh, dx, packed, B, D, H):
     """Add one gate's part to ``dh (B, H)`` and ``dx (B, D)``; the first one starts them."""
     at = dgates + gate * H
     first = gate == GATE_I
-    accumulate(B, H, dh, H, at, GATES * H, w, H + D, H, 0 if first else H, packed)
-    accumulate(B, D, dx, D, at, GATES * H, w + H, H + D, H, 0 if first else D, packed)
+    multiply_back(B, H, dh, H, 0 if first else H, at, GATES * H, w, H + D, H, packed)
+    multiply_back(B, D, dx, D, 0 if first else D, at, GATES * H, w + H, H + D, H, packed)

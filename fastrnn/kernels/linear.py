@@ -31,7 +31,6 @@ from .simd import (
     transpose_part,
 )
 
-STRIP = 128  # rows of a strip of weights that is packed and used at once
 DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in L2
 
 
@@ -190,46 +189,6 @@ def reverse_axes(source, out, I, J, K):
     else:
         for j in range(J):
             transpose(source + j * K, J * K, out + j * I, J * I, I, K, I)
-
-
-@inline
-def multiply_lying(
-    rows, columns, out, out_row, start, start_row, kept, x, x_row, w, w_row, depth, packed
-):
-    """``out = start + x @ w.T`` for ``w (columns, depth)`` as it lies.
-
-    A strip of at most `STRIP` by a panel is packed when its turn comes.
-    """
-    wide = tile_zero(out, WIDTH, 1)
-    single = tile_zero(out, 1, 1)
-    column = lanes(out)
-    j = 0
-    while j < columns:
-        is_wide = columns - j >= tile_columns(wide)
-        width = tile_columns(wide) if is_wide else column
-        count = min(column, columns - j)
-        k = 0
-        while k == 0 or k < depth:
-            n = min(STRIP, depth - k)
-            for v in range(0, width, column):
-                lying = w + ((j + v) * w_row + k)
-                transpose(lying, w_row, packed + v, width, min(column, columns - j - v), n, column)
-            out_j = out + j
-            start_j = out_j if k > 0 else start + j
-            start_j_row = out_row if k > 0 else start_row
-            kept_j = count if k > 0 else min(count, kept)
-            if is_wide:
-                multiply_panel(
-                    wide, rows, out_j, out_row, start_j, start_j_row, kept_j, column, count,
-                    x + k, x_row, 1, packed, n,
-                )  # fmt: skip
-            else:
-                multiply_panel(
-                    single, rows, out_j, out_row, start_j, start_j_row, kept_j, column, count,
-                    x + k, x_row, 1, packed, n,
-                )  # fmt: skip
-            k += STRIP
-        j += width
 
 
 # --- sums over rows -----------------------------------------------------------------

@@ -13,7 +13,6 @@ from ._jit import inline, kernel
 from .activations import sigmoid, tanh
 from .head import predict
 from .linear import (
-    STRIP,
     accumulate,
     accumulate_panel_space,
     add_row,
@@ -157,29 +156,6 @@ def multiply_gates(rows, units, H, out, start, start_row, x, x_row, w, depth):
             rows, units, H, narrow(out), narrow(start), start_row, narrow(x), x_row, narrow(w),
             depth,
         )  # fmt: skip
-
-
-@inline
-def multiply_lying_gates(
-    rows, H, out, start, start_row, x, w_f, w_i, w_c, w_o, w_row, depth, packed
-):
-    """``out = start + x @ w.T`` for all gates, their weights ``w_* (H, depth)`` as they lie."""
-    block = lanes(out)
-    for j in range(0, H, block):
-        units = min(block, H - j)
-        out_j = out + j
-        k = 0
-        while k == 0 or k < depth:
-            n = min(STRIP, depth - k)
-            at = j * w_row + k
-            pack_gate(GATE_I, w_i + at, w_row, units, n, packed)
-            pack_gate(GATE_F, w_f + at, w_row, units, n, packed)
-            pack_gate(GATE_G, w_c + at, w_row, units, n, packed)
-            pack_gate(GATE_O, w_o + at, w_row, units, n, packed)
-            start_j = out_j if k > 0 else start + j
-            start_j_row = GATES * H if k > 0 else start_row
-            multiply_gates(rows, units, H, out_j, start_j, start_j_row, x + k, depth, packed, n)
-            k += STRIP
 
 
 @inline

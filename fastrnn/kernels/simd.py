@@ -714,6 +714,31 @@ def transpose_block(typingctx, source, source_row, out, out_row):
 
 
 @intrinsic
+def rank_block(typingctx, tile, w, w_row, x, x_row):
+    """`rank1` for as many ``k`` as a vector has lanes, by weights ``w[column][k]`` as they lie.
+
+    The tile is one vector wide; the rows of `w` are turned into columns in registers.
+    """
+    vector = tile.vector
+
+    def codegen(context, builder, sig, args):
+        registers, w, w_row, x, x_row = args
+        rows = [
+            _load(builder, vector, _offset(builder, w, builder.mul(w_row, w_row.type(column))))
+            for column in range(vector.lanes)
+        ]
+        for k, weights in enumerate(_transposed(builder, rows)):
+            for r in range(tile.rows):
+                at = builder.add(builder.mul(x_row, x_row.type(r)), x_row.type(k))
+                x_r = _splat(builder, vector, builder.load(_offset(builder, x, at)))
+                total = _fma(builder, vector, x_r, weights, builder.extract_value(registers, r))
+                registers = builder.insert_value(registers, total, r)
+        return registers
+
+    return tile(tile, w, types.intp, x, types.intp), codegen
+
+
+@intrinsic
 def transpose_part(typingctx, source, source_row, rows, columns, out, out_row, stored):
     """`transpose_block` of `rows` by `columns`, `stored` lanes of each column, zeros after rows."""
     vector = source.vector

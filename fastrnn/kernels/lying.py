@@ -1,0 +1,180 @@
+"""Products by weights as they lie, for kernels that read them once.
+
+Packing pays for itself when weights are used again.  Here the rows of `x` are those of one
+step: if they are few, weights are turned in registers or read in place; else a strip of them
+is packed when its turn comes.  Sums take their terms in the same order as in `linear`.
+"""
+
+from numba import intp
+
+from ._jit import inline, part
+from .linear import accumulate, multiply, multiply_panel, pack_rows, transpose
+from .simd import (
+    ROWS,
+    WIDTH,
+    lanes,
+    rank1,
+    rank_block,
+    tile_columns,
+    tile_like,
+    tile_load,
+    tile_store,
+    tile_zero,
+)
+
+FEW = 8  # rows for which packing does not pay
+STRIP = 128  # rows of a strip of weights that is packed and used at once
+NEAR = 8  # adjacent rows of weights that are read side by side
+
+
+@inline
+def _multiply_strips(
+    rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth, packed
+):
+    """`multiply_lying`: a strip of at most `STRIP` by a panel is packed when its turn comes."""
+    wide = tile_zero(out, WIDTH, 1)
+    single = tile_zero(out, 1, 1)
+    column = lanes(out)
+    j = 0
+    while j < columns:
+        is_wide = columns - j >= tile_columns(wide)
+        width = tile_columns(wide) if is_wide else column
+        count = min(column, columns - j)
+        k = 0
+        while k == 0 or k < depth:
+            n = min(STRIP, depth - k)
+            for v in range(0, width, column):
+                lying = w + ((j + v) * w_row + k)
+                transpose(lying, w_row, packed + v, width, min(column, columns - j - v), n, column)
+            out_j = out + j
+            start_j = out_j if k > 0 else start + j
+            start_j_row = out_row if k > 0 else start_row
+            if is_wide:
+                multiply_panel(
+                    wide, rows, out_j, out_row, start_j, start_j_row, count, column, count,
+                    x + k, x_row, 1, packed, n,
+                )  # fmt: skip
+            else:
+                multiply_panel(
+                    single, rows, out_j, out_row, start_j, start_j_row, count, column, count,
+                    x + k, x_row, 1, packed, n,
+                )  # fmt: skip
+            k += STRIP
+        j += width
+
+
+@part
+def _multiply_blocks(
+    panel, rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth
+):
+    """`multiply_lying` of few rows, by whole blocks of weights that are turned in registers."""
+    # fmt: off
+    r = 0
+    while rows - r >= 4:
+        _multiply_block_tile(tile_like(panel, 4), r, columns, out, out_row, start, start_row,
+                             x, x_row, w, w_row, depth)
+        r += 4
+    if rows - r >= 2:
+        _multiply_block_tile(tile_like(panel, 2), r, columns, out, out_row, start, start_row,
+                             x, x_row, w, w_row, depth)
+        r += 2
+    if rows - r == 1:
+        _multiply_block_tile(tile_like(panel, 1), r, columns, out, out_row, start, start_row,
+                             x, x_row, w, w_row, depth)
+    # fmt: on
+
+
+@inline
+def _multiply_block_tile(
+    tile, r, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth
+):
+    block = tile_columns(tile)
+    for j in range(0, columns, block):
+        total = tile_load(tile, start + (r * start_row + j), block, start_row, block)
+        for k in range(0, depth, block):
+            total = rank_block(total, w + (j * w_row + k), w_row, x + (r * x_row + k), x_row)
+        tile_store(total, out + (r * out_row + j), block, out_row, block)
+
+
+@inline
+def multiply_lying(
+    rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth, packed
+):
+    """``out = start + x @ w.T`` for ``w (columns, depth)`` as it lies."""
+    block = lanes(out)
+    blocks = columns - columns % block
+    blocks_depth = depth - depth % block
+    if rows > FEW or blocks_depth == 0:
+        blocks = 0
+    if blocks > 0:
+        _multiply_blocks(
+            tile_zero(out, 1, 1), rows, blocks, out, out_row, start, intp(start_row),
+            x, x_row, w, w_row, blocks_depth,
+        )  # fmt: skip
+        if blocks_depth < depth:
+            _multiply_strips(
+                rows, blocks, out, out_row, out, out_row, x + blocks_depth, x_row,
+                w + blocks_depth, w_row, depth - blocks_depth, packed,
+            )  # fmt: skip
+    _multiply_strips(
+        rows, columns - blocks, out + blocks, out_row, start + blocks, start_row, x, x_row,
+        w + blocks * w_row, w_row, depth, packed,
+    )  # fmt: skip
+
+
+@part
+def _multiply_rows(panel, rows, columns, out, out_row, kept, x, x_row, w, w_row, depth):
+    """`multiply_back` of whole panels, as they lie: a few rows of `w` at a time."""
+    # fmt: off
+    r = 0
+    while rows - r >= 4:
+        _multiply_rows_tile(tile_like(panel, 4), r, columns, out, out_row, kept,
+                            x, x_row, w, w_row, depth)
+        r += 4
+    if rows - r >= 2:
+        _multiply_rows_tile(tile_like(panel, 2), r, columns, out, out_row, kept,
+                            x, x_row, w, w_row, depth)
+        r += 2
+    if rows - r == 1:
+        _multiply_rows_tile(tile_like(panel, 1), r, columns, out, out_row, kept,
+                            x, x_row, w, w_row, depth)
+    # fmt: on
+
+
+@inline
+def _multiply_rows_tile(tile, r, columns, out, out_row, kept, x, x_row, w, w_row, depth):
+    column = lanes(out)
+    for k in range(0, depth, NEAR):
+        for j in range(0, columns, tile_columns(tile)):
+            at = out + (r * out_row + j)
+            total = tile_load(tile, at, column, out_row, kept if k == 0 else column)
+            for i in range(k, min(k + NEAR, depth)):
+                total = rank1(total, w + (i * w_row + j), x + (r * x_row + i), x_row)
+            tile_store(total, at, column, out_row, column)
+
+
+@inline
+def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, packed):
+    """``out = x @ w``, or added to it, for ``w (depth, columns)`` as it lies."""
+    panel = tile_zero(out, WIDTH, 1)
+    whole = columns - columns % tile_columns(panel) if depth > 0 else 0
+    if whole > 0:
+        _multiply_rows(
+            panel, rows, whole, out, out_row, min(kept, lanes(out)), x, x_row, w, w_row, depth
+        )
+    accumulate(
+        rows, columns - whole, out + whole, out_row, x, x_row, w + whole, w_row, depth,
+        kept, packed,
+    )  # fmt: skip
+
+
+@part
+def outer(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, packed):
+    """``out = sum over few k of outer(x[k], y[k])``; ``x_t[i][k] = x[k][i]``."""
+    pack_rows(columns, y, y_row, 0, depth, packed, depth)
+    for r in range(0, rows, 4 * ROWS):
+        out_r = out + r * out_row
+        multiply(
+            min(4 * ROWS, rows - r), columns, out_r, out_row, out_r, out_row, 0,
+            x_t + r * x_row, x_row, 1, packed, depth,
+        )  # fmt: skip
