@@ -108,6 +108,11 @@ def test_a_link_is_followed(tmp_path: Path, parameters: dict[str, Any]) -> None:
     assert link.is_symlink()
     assert weights.load(target)[1] == CHARACTERS
 
+    lost = tmp_path / "lost.npz"
+    lost.symlink_to(tmp_path / "missing" / "model.npz")
+    with pytest.raises(weights.WeightsError, match=r"missing.*: No such file"):
+        weights.check_writable(lost)
+
 
 @pytest.mark.parametrize("name", [".", "missing/model.npz", "file/model.npz", "x" * 300])
 def test_what_cannot_be_written_is_known_before(tmp_path: Path, name: str) -> None:
