@@ -196,16 +196,16 @@ class Layer(ABC):
         self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
         self._threads: _Threads | None = None
         self._lock = threading.Lock()
-        self._spare: tuple[weakref.ref[Packed], Array, Array] | None = None
         self._step = self._kernels.step
         self._inputs = (self.D,)
         self._buffers = threading.local()
-        self._packed = self._pack([ready(w, self.dtype) for w in found])
+        self._packed: Packed | None = self._unpacked()  # None while `update` packs
+        self._pack([ready(w, self.dtype) for w in found], self._packed)
 
     # --- the cell's own -------------------------------------------------------------
 
     @abstractmethod
-    def _pack_into(self, found: list[Array], packed: Packed) -> None:
+    def _pack(self, found: list[Array], packed: Packed) -> None:
         """Pack weights for the forward and, when training, the backward products."""
 
     @abstractmethod
@@ -232,20 +232,30 @@ class Layer(ABC):
             sizes = {"1": 1, "n_a": self.H, "n_x": self.D}
             found = [ready(w, self.dtype) for w in weights(parameters, self._keys, sizes)]
         with self._lock:
-            old, self._packed = self._packed, self._pack(found)
-            self._spare = weakref.ref(old), old.forward, old.backward
+            packed = self._packed
+            assert packed is not None
+            in_use = weakref.ref(packed)
+            after = Packed(packed.forward, packed.backward)  # if a signal comes in between
+            try:
+                self._packed = packed = None
+                # What a call reads, or a workspace on its way back, stays as it is.
+                room = after if in_use() is None else self._unpacked()
+                self._pack(found, room)
+                after = room
+            finally:
+                self._packed = after
 
-    def _pack(self, found: list[Array]) -> Packed:
-        """These weights, packed where no call in another thread reads."""
-        if self._spare is not None and self._spare[0]() is None:
-            packed = Packed(*self._spare[1:])
-        else:
-            forward = forward_size(self.D, self.H, self._gates, self.dtype)
-            backward = backward_size(self.D, self.H, self._gates, self.dtype)
-            shapes = (forward,), (backward if self.training else 0,)
-            packed = Packed(*aligned(self.dtype, *shapes))
-        self._pack_into(found, packed)
-        return packed
+    def _unpacked(self) -> Packed:
+        """Memory for packed weights."""
+        forward = forward_size(self.D, self.H, self._gates, self.dtype)
+        backward = backward_size(self.D, self.H, self._gates, self.dtype)
+        return Packed(*aligned(self.dtype, (forward,), (backward if self.training else 0,)))
+
+    def _await_packed(self) -> Packed:
+        """The packed weights when `update` has ended."""
+        with self._lock:
+            assert self._packed is not None
+            return self._packed
 
     def _usual_weights(self, parameters: Any) -> list[Array] | None:
         """The weights if kernels take all of them as they are, at a small cost; else None."""
@@ -333,9 +343,10 @@ class Layer(ABC):
         else:
             ws = self._check_workspace(workspace, "x", T, B)
         x = ws.apart(x) if usual else ready(x, self.dtype)
-        packed = self._packed
+        packed = self._packed or self._await_packed()
         with ws.lock:
-            ws.finish()
+            if ws.parts:
+                ws.finish()
             ws.x = None
             if states is not None:
                 for slot, value in zip(ws.first, states, strict=True):
@@ -386,7 +397,8 @@ class Layer(ABC):
         ws = self._check_workspace(workspace, "dh", T, B)
         dh = ws.apart(dh) if usual else ready(dh, self.dtype)
         with ws.lock:
-            ws.finish()
+            if ws.parts:
+                ws.finish()
             x, packed = ws.x, ws.packed
             if x is None or packed is None:
                 raise ValueError(
@@ -469,7 +481,7 @@ class Layer(ABC):
             buffer = self._buffers.step[B]
         except (AttributeError, KeyError):
             buffer = self._step_buffer(B)
-        packed = self._packed
+        packed = self._packed or self._await_packed()
         self._step(x_t, packed.forward, buffer, *states)
         h: Array = states[0]
         return h

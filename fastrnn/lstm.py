@@ -393,10 +393,8 @@ class LSTM(Layer):
         kernels.lstm_weight_gradients,
     )
 
-    def _pack_into(self, found: list[Array], packed: Packed) -> None:
-        kernels.lstm_pack(*found, packed.forward)
-        if self.training:
-            kernels.lstm_pack_backward(*found[:4], packed.backward)
+    def _pack(self, found: list[Array], packed: Packed) -> None:
+        kernels.lstm_pack(*found, packed.forward, packed.backward)
 
     def _workspace(self, T: int, B: int, training: bool) -> LSTMWorkspace:
         return LSTMWorkspace(self, T, B, training)

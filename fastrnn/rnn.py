@@ -317,11 +317,8 @@ class RNN(Layer):
         kernels.rnn_weight_gradients,
     )
 
-    def _pack_into(self, found: list[Array], packed: Packed) -> None:
-        w_ax, w_aa, b_a = found
-        kernels.rnn_pack(w_ax, w_aa, b_a, packed.forward)
-        if self.training:
-            kernels.rnn_pack_backward(w_ax, w_aa, packed.backward)
+    def _pack(self, found: list[Array], packed: Packed) -> None:
+        kernels.rnn_pack(*found, packed.forward, packed.backward)
 
     def _workspace(self, T: int, B: int, training: bool) -> RNNWorkspace:
         return RNNWorkspace(self, T, B, training)

@@ -80,46 +80,50 @@ def test_weights_of_the_rnn(D: int, H: int, dtype: Any) -> None:
     dtype = np.dtype(dtype)
     across = packing.padded(H, dtype)
 
-    packed = np.full(packing.forward_size(D, H, 1, dtype), np.nan, dtype)
-    rnn.rnn_pack(w_ax, w_aa, b_a, packed)
+    forward = np.full(packing.forward_size(D, H, 1, dtype), np.nan, dtype)
+    backward = np.full(packing.backward_size(D, H, 1, dtype), np.nan, dtype)
+    rnn.rnn_pack(w_ax, w_aa, b_a, forward, backward)
     assert_pieces(
-        packed,
+        forward,
         (0, b_a.ravel().tolist()),
         (across, packed_matrix(w_ax.T)),
         (across * (1 + D), packed_matrix(w_aa.T)),
     )
+    assert_pieces(backward, (0, packed_matrix(w_aa)), (across * H, packed_matrix(w_ax)))
 
-    packed = np.full(packing.backward_size(D, H, 1, dtype), np.nan, dtype)
-    rnn.rnn_pack_backward(w_ax, w_aa, packed)
-    assert_pieces(packed, (0, packed_matrix(w_aa)), (across * H, packed_matrix(w_ax)))
+    alone = np.full_like(forward, np.nan)
+    rnn.rnn_pack(w_ax, w_aa, b_a, alone, backward[:0])
+    np.testing.assert_array_equal(alone, forward)
 
 
 @each_type
 @each_size
 def test_weights_of_the_lstm(D: int, H: int, dtype: Any) -> None:
     parameters = LSTM.problem(D, H, dtype=dtype).parameters
-    w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o = (parameters[key] for key in LSTM.weights)
+    w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o = found = [parameters[key] for key in LSTM.weights]
     dtype = np.dtype(dtype)
     across = 4 * packing.padded(H, dtype)
     in_order = np.stack([w_i, w_f, w_c, w_o])  # i, f, g, o
     to_h, to_x = in_order[:, :, :H], in_order[:, :, H:]
 
-    packed = np.full(packing.forward_size(D, H, 4, dtype), np.nan, dtype)
-    lstm.lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, packed)
+    forward = np.full(packing.forward_size(D, H, 4, dtype), np.nan, dtype)
+    backward = np.full(packing.backward_size(D, H, 4, dtype), np.nan, dtype)
+    lstm.lstm_pack(*found, forward, backward)
     assert_pieces(
-        packed,
+        forward,
         (0, np.concatenate([b_i, b_f, b_c, b_o]).ravel().tolist()),
         (across, packed_gates(to_x)),
         (across * (1 + D), packed_gates(to_h)),
     )
-
-    packed = np.full(packing.backward_size(D, H, 4, dtype), np.nan, dtype)
-    lstm.lstm_pack_backward(w_f, w_i, w_c, w_o, packed)
     assert_pieces(
-        packed,
+        backward,
         (0, packed_matrix(to_h.reshape(4 * H, H))),
         (across * H, packed_matrix(to_x.reshape(4 * H, D))),
     )
+
+    alone = np.full_like(forward, np.nan)
+    lstm.lstm_pack(*found, alone, backward[:0])
+    np.testing.assert_array_equal(alone, forward)
 
 
 def test_order_of_the_gates() -> None:

@@ -270,22 +270,19 @@ def input_gradient(dgates, weights, dx, rows, D, H):
 
 
 @kernel
-def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, weights):
-    """Pack ``W* (H, H + D)``, on ``[a_prev; xt]``, and ``b* (H, 1)`` for the forward products."""
-    H, across = w_f.shape
-    pack_forward(
-        pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o),
-        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), pointer(weights), across - H, H,
-    )  # fmt: skip
+def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward):
+    """Pack ``W* (H, H + D)``, on ``[a_prev; xt]``, and ``b* (H, 1)`` for the products.
 
-
-@kernel
-def lstm_pack_backward(w_f, w_i, w_c, w_o, weights):
-    """Pack ``W* (H, H + D)`` for the backward products."""
+    backward : may be empty, for inference.
+    """
     H, across = w_f.shape
-    pack_backward(
-        pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), pointer(weights), across - H, H
-    )
+    D = across - H
+    training = backward.size > 0
+    w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
+    b_f, b_i, b_c, b_o = pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o)
+    pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, pointer(forward), D, H)
+    if training:
+        pack_backward(w_f, w_i, w_c, w_o, pointer(backward), D, H)
 
 
 @kernel

@@ -129,17 +129,17 @@ def input_gradient(dz, weights, dx, rows, D, H):
 
 
 @kernel
-def rnn_pack(w_ax, w_aa, b_a, weights):
-    """Pack ``Wax (H, D)``, ``Waa (H, H)`` and ``ba (H, 1)`` for the forward products."""
-    H, D = w_ax.shape
-    pack_forward(pointer(w_ax), pointer(w_aa), pointer(b_a), pointer(weights), D, H)
+def rnn_pack(w_ax, w_aa, b_a, forward, backward):
+    """Pack ``Wax (H, D)``, ``Waa (H, H)`` and ``ba (H, 1)`` for the products.
 
-
-@kernel
-def rnn_pack_backward(w_ax, w_aa, weights):
-    """Pack ``Wax (H, D)`` and ``Waa (H, H)`` for the backward products."""
+    backward : may be empty, for inference.
+    """
     H, D = w_ax.shape
-    pack_backward(pointer(w_ax), pointer(w_aa), pointer(weights), D, H)
+    training = backward.size > 0
+    w_ax, w_aa, b_a = pointer(w_ax), pointer(w_aa), pointer(b_a)
+    pack_forward(w_ax, w_aa, b_a, pointer(forward), D, H)
+    if training:
+        pack_backward(w_ax, w_aa, pointer(backward), D, H)
 
 
 @kernel
