@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 CPU_SECONDS = 40, 300, 900  # for the first tests, and so on; longer is an endless loop
 
 SEQUENCES = "tests/test_rnn.py tests/test_lstm.py tests/test_layer.py"
-ALL = f"{SEQUENCES} tests/kernels --ignore tests/kernels/test_jit.py"
+ALL = f"{SEQUENCES} tests/kernels --ignore-glob=*/test_jit.py --ignore-glob=*/test_arm.py"
 API = f"tests/test_checks.py {SEQUENCES} tests/kernels/test_memory.py tests/notebooks"
 RNN = "tests/test_rnn.py tests/test_layer.py -k 'rnn and f64'"
 LSTM = "tests/test_lstm.py tests/test_layer.py -k 'lstm and f64'"
@@ -54,15 +54,14 @@ PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
     ("kernels/lstm.py", 60,
      {"^step_": "tests/kernels/test_formulas.py -k 'lstm and f64'",
       "pack": "tests/test_packing.py -k 'lstm and f64'",
-      "notebook": f"tests/test_lstm.py {SEQUENCE}", "_lying": f"tests/test_lstm.py {CELL}",
-      "": f"{LAYER} and lstm'"}, [LSTM, ALL]),
+      "notebook": f"tests/test_lstm.py {SEQUENCE}", "": f"{LAYER} and lstm'"}, [LSTM, ALL]),
     ("kernels/cells.py", 18,
      {"lstm|gate": f"tests/test_lstm.py {CELL}", "": f"tests/test_rnn.py {CELL}"},
      [f"{SEQUENCES} -k f64", ALL]),
     ("kernels/head.py", 6, {"": f"tests/test_rnn.py {SEQUENCE}"}, [RNN, ALL]),
     ("kernels/linear.py", 20,
-     {"_lying": f"tests/test_rnn.py {CELL}",
-      "": "tests/kernels/test_linear.py -k 'f64 or passes'"}, [RNN, ALL]),
+     {"": "tests/kernels/test_linear.py -k 'f64 or passes'"}, [RNN, ALL]),
+    ("kernels/lying.py", 16, {"": f"tests/test_rnn.py {CELL}"}, [f"{SEQUENCES} -k f64", ALL]),
     ("kernels/activations.py", 16, {"": "tests/kernels/test_activations.py"}, [RNN, ALL]),
     ("kernels/simd.py", 20, {"": "tests/kernels/test_simd.py"},
      ["tests/kernels/test_linear.py -k f64", ALL]),
