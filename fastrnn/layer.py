@@ -602,8 +602,11 @@ class Layer(ABC):
             part.run()
 
     def _parts(self, work: int, length: int) -> int:
-        """How many ranges of `length` a call with so many multiplications is split into."""
-        return 1 if self.threads == 1 else min(self.threads, length, 1 + work // THREAD_WORK)
+        """How many ranges of `length` a call with so many multiplications is split into.
+
+        One row reads the weights in the time that two take, so a range has two or more.
+        """
+        return 1 if self.threads == 1 else min(self.threads, length // 2, 1 + work // THREAD_WORK)
 
     def _own_threads(self) -> _Threads:
         """The layer's threads in this process: a fork has none of its parent's."""
