@@ -4,14 +4,12 @@ Arrays are time-major here: ``x (T, B, D)``, ``h (T, B, H)``.  A cell is a subcl
 `Layer` with a subclass of `Workspace`: its weights, its buffers, its kernels.
 """
 
-import contextlib
 import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +17,7 @@ from numpy import ndarray
 
 from .checks import Array, Axes, checked, common_dtype, is_ready, ready, sequence, weights
 from .packing import aligned, backward_size, forward_size
+from .threads import Part, Threads
 
 THREAD_WORK = 10_000_000  # multiplications below which a second thread does not pay
 
@@ -43,66 +42,6 @@ class Packed:
     def __init__(self, forward: Array, backward: Array) -> None:
         self.forward = forward
         self.backward = backward
-
-
-class _Part:
-    """A part of a call, which runs in the thread that comes to it first."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._lock = threading.Lock()
-        self._call: Callable[[], None] | None = call
-
-    def run(self) -> None:
-        """Run it, or wait for the thread that does."""
-        with self._lock:
-            if self._call is not None:
-                self._call()
-                self._call = None  # if it raises, the next thread to run it finds out why
-
-    def withdraw(self) -> None:
-        """See to it that it does not run, or wait for the thread that does."""
-        with self._lock:
-            self._call = None
-
-
-class _Threads:
-    """Threads that run parts of calls; they end with their layer.
-
-    Signals may interrupt anything here but the locks and the queue, which are not Python.
-    """
-
-    def __init__(self) -> None:
-        self.process = os.getpid()
-        self._queue: SimpleQueue[_Part | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
-
-    def hand_over(self, parts: Sequence[_Part]) -> None:
-        """Let a thread run each of these, if threads can be had."""
-        with self._lock, contextlib.suppress(RuntimeError):  # "can't start new thread"
-            while len(self._threads) < len(parts):
-                thread = threading.Thread(
-                    target=_serve, args=(self._queue,), name="fastrnn", daemon=True
-                )
-                thread.start()
-                self._threads.append(thread)
-        if self._threads:
-            for part in parts:
-                self._queue.put(part)
-
-    def end(self) -> None:
-        """Let the threads end, and wait for it: compiled code must outlive its last call."""
-        for _ in self._threads:
-            self._queue.put(None)
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join()
-
-
-def _serve(queue: "SimpleQueue[_Part | None]") -> None:
-    for part in iter(queue.get, None):
-        with contextlib.suppress(Exception):  # which the caller sees when it runs the part itself
-            part.run()
 
 
 class Workspace:
@@ -145,7 +84,7 @@ class Workspace:
         self._layer = weakref.ref(layer)
         self._memory = {id(array.base) for array in memory}
         self.lock = threading.Lock()
-        self.parts: Sequence[_Part] = ()  # of the last call that was spread over threads
+        self.parts: Sequence[Part] = ()  # of the last call that was spread over threads
 
     def belongs_to(self, layer: "Layer") -> bool:
         return self._layer() is layer
@@ -194,7 +133,7 @@ class Layer(ABC):
         self.D = sizes["n_x"]
         self.H = sizes["n_a"]
         self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
-        self._threads: _Threads | None = None
+        self._threads: Threads | None = None
         self._lock = threading.Lock()
         self._step = self._kernels.step
         self._inputs = (self.D,)
@@ -593,7 +532,7 @@ class Layer(ABC):
             return
         bounds = [length * part // count for part in range(count + 1)]
         parts = [
-            _Part(partial(kernel, *arguments, *scratch[n : n + 1], bounds[n], bounds[n + 1]))
+            Part(partial(kernel, *arguments, *scratch[n : n + 1], bounds[n], bounds[n + 1]))
             for n in range(count)
         ]
         ws.parts = parts
@@ -608,11 +547,11 @@ class Layer(ABC):
         """
         return 1 if self.threads == 1 else min(self.threads, length // 2, 1 + work // THREAD_WORK)
 
-    def _own_threads(self) -> _Threads:
+    def _own_threads(self) -> Threads:
         """The layer's threads in this process: a fork has none of its parent's."""
         threads = self._threads
         if threads is None or threads.process != os.getpid():
-            self._threads = threads = _Threads()
+            self._threads = threads = Threads()
             weakref.finalize(self, threads.end)
         return threads
 
