@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import fastrnn
 from fastrnn import reference
-from tests.cells import CELLS, Cell, Sizes, in_type
+from tests.cells import CELLS, Cell, Sizes, convert, in_type
 from tests.compare import assert_close, assert_same_bits, same_bits
 from tests.gradcheck import check_gradients
 from tests.problems import Problem, normal
@@ -31,12 +31,15 @@ FORM_NAMES = ["as drawn", *FORMS]
 
 
 @st.composite
-def sizes(draw: st.DrawFn, least: int = 0, most: int = 70) -> Sizes:
-    """n_x, n_a, m, T, n_y; long sequences only of small problems, for the time they take."""
+def sizes(draw: st.DrawFn, least: int = 0, most: int = 70, steps: int = 1) -> Sizes:
+    """n_x, n_a, m, T, n_y; long sequences only of small problems, for the time they take.
+
+    The reference has no sequences without a step, nor a softmax of no classes.
+    """
     axes = st.integers(least, most)
     n_x, n_a, m = draw(axes), draw(axes), draw(axes)
     work = (n_x + n_a + 1) * (n_a + 1) * (m + 1)
-    T = draw(st.integers(max(least, 1), max(1, least, min(most, 1_000_000 // work))))
+    T = draw(st.integers(steps, max(1, min(most, 1_000_000 // work))))
     return n_x, n_a, m, T, draw(st.integers(1, most))
 
 
@@ -97,7 +100,7 @@ def test_gradients(cell: Cell, sizes: Sizes, seed: int) -> None:
     check_gradients(loss, {"x": x, "a0": a0, **parameters}, gradients, seed)
 
 
-@given(cells, types, sizes(), seeds, st.data())
+@given(cells, types, sizes(steps=0), seeds, st.data())
 def test_rows_and_cuts_and_steps_to_the_bit(
     cell: Cell, dtype: Any, sizes: Sizes, seed: int, data: st.DataObject
 ) -> None:
@@ -129,6 +132,7 @@ def test_rows_and_cuts_and_steps_to_the_bit(
         assert same_bits(gradients[name], expected)
 
     # In two calls, then a step, then the rest.
+    assume(T > 0)
     cut = data.draw(st.integers(0, T - 1), "cut")
     h, state = layer.forward(x[:cut], state)
     assert same_bits(h, whole[:cut])
@@ -136,7 +140,7 @@ def test_rows_and_cuts_and_steps_to_the_bit(
     assert same_bits(layer.forward(x[cut + 1 :], state)[0], whole[cut + 1 :])
 
 
-@given(cells, types, sizes(), seeds, st.integers(2, 5))
+@given(cells, types, sizes(steps=0), seeds, st.integers(2, 5))
 def test_threads_to_the_bit(cell: Cell, dtype: Any, sizes: Sizes, seed: int, threads: int) -> None:
     _, _, m, T, _ = sizes
     parameters, x, _, da = cell.problem(*sizes, dtype=dtype, seed=seed)
@@ -150,6 +154,50 @@ def test_threads_to_the_bit(cell: Cell, dtype: Any, sizes: Sizes, seed: int, thr
             h = h.copy()
             results.append({"h": h} | layer.backward(da.T, None, ws))
     assert_same_bits(*results)
+
+
+@st.composite
+def windows(draw: st.DrawFn, memory: Array, shape: tuple[int, ...]) -> Array:
+    """A view of this shape into the memory: any strides, also zero, also backwards."""
+    strides = [draw(st.integers(-20, 20)) for _ in shape]
+    reach = [(n - 1) * stride for n, stride in zip(shape, strides, strict=True)]
+    low, high = sum(r for r in reach if r < 0), sum(r for r in reach if r > 0)
+    start = draw(st.integers(-low, len(memory) - 1 - high))
+    size = memory.itemsize
+    return np.lib.stride_tricks.as_strided(
+        memory[start:], shape, [stride * size for stride in strides], writeable=draw(st.booleans())
+    )
+
+
+@given(cells, types, sizes(most=20, steps=0), seeds, st.data())
+def test_arrays_that_overlap(
+    cell: Cell, dtype: Any, sizes: Sizes, seed: int, data: st.DataObject
+) -> None:
+    """All arguments in one memory, and weights under several keys: as if each were apart."""
+    memory = 0.3 * normal((20_000,), dtype, seed)
+
+    def window(array: Array) -> Array:
+        return data.draw(windows(memory, array.shape))
+
+    parameters, *arrays = cell.problem(*sizes, dtype=dtype)
+    shared = {array.shape: window(array) for array in parameters.values()}
+    parameters = {key: shared[array.shape] for key, array in parameters.items()}
+    problem = Problem(parameters, *map(window, arrays))
+    before = memory.tobytes()
+    got = cell.run(fastrnn, problem)
+    assert_same_bits(got, cell.run(fastrnn, convert(problem, np.array)))
+    assert_same_bits(got, cell.run(fastrnn, problem))
+
+    layer, alone = (cell.layer(p.parameters) for p in (problem, convert(problem, np.array)))
+    x, dh = problem.x.T, problem.da.T
+    state = (problem.a0.T,) * len(cell.states) if len(cell.states) > 1 else problem.a0.T
+    results = []
+    for each, copied in ((layer, np.asarray), (alone, np.array)):
+        ws = each.workspace(*x.shape[:2])
+        h, _ = each.forward(copied(x), state, ws)
+        results.append({"h": h} | each.backward(copied(dh), state, ws))
+    assert_same_bits(*results)
+    assert memory.tobytes() == before
 
 
 @given(cells, types, sizes(least=1), seeds, st.data())
