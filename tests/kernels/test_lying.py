@@ -1,0 +1,120 @@
+"""The products by weights as they lie, against NumPy, between guard bands.
+
+The operands are small integers, so that every sum is exact and the results must be equal.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+from numpy.typing import NDArray
+
+from fastrnn.kernels import lying
+from fastrnn.kernels.simd import VECTOR_BITS, WIDTH, pointer
+from tests.kernels.guards import assert_untouched, guarded, rows_in
+
+Array = NDArray[Any]
+
+ROWS = (0, 1, 2, 7, lying.FEW + 1)
+SIZES = (0, 1, 8, 17, 33, 65, lying.STRIP + 3)
+
+each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
+
+
+def lanes(dtype: Any) -> int:
+    return VECTOR_BITS // 8 // np.dtype(dtype).itemsize
+
+
+class Matrix:
+    """Small integers, or nothing yet, whose rows lie further apart than they are long."""
+
+    def __init__(self, shape: tuple[int, int], dtype: Any, seed: int | None = None) -> None:
+        rows, columns = self.shape = shape
+        self.row = columns + 3
+        self.memory = guarded(max(rows * self.row - 3, 0), dtype)
+        self.values = rows_in(self.memory, shape, self.row)
+        if seed is not None:
+            self.values[...] = np.random.default_rng(seed).integers(-4, 5, shape)
+
+    def assert_holds(self, expected: Array) -> None:
+        np.testing.assert_array_equal(self.values, expected)
+        assert_untouched(self.memory, self.shape, self.row)
+
+
+@njit(error_model="numpy")
+def multiply_lying(
+    rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth, packed
+):
+    lying.multiply_lying(
+        rows, columns, pointer(out), out_row, pointer(start), start_row,
+        pointer(x), x_row, pointer(w), w_row, depth, pointer(packed),
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, packed):
+    lying.multiply_back(
+        rows, columns, pointer(out), out_row, kept, pointer(x), x_row, pointer(w), w_row, depth,
+        pointer(packed),
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def outer(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, packed):
+    lying.outer(
+        rows, columns, pointer(out), out_row, pointer(x_t), x_row, pointer(y), y_row, depth,
+        pointer(packed),
+    )  # fmt: skip
+
+
+@each_type
+def test_multiply_lying(dtype: Any) -> None:
+    for rows, columns, depth in product(ROWS, SIZES, SIZES):
+        x, w = Matrix((rows, depth), dtype, 0), Matrix((columns, depth), dtype, 1)
+        packed = guarded(lying.STRIP * WIDTH * lanes(dtype), dtype)
+        bias = Matrix((1, columns), dtype, 2)
+        out = Matrix((rows, columns), dtype)
+        multiply_lying(
+            rows, columns, out.memory, out.row, bias.memory, 0,
+            x.memory, x.row, w.memory, w.row, depth, packed,
+        )  # fmt: skip
+        expected = bias.values + x.values @ w.values.T
+        out.assert_holds(expected)
+        multiply_lying(
+            rows, columns, out.memory, out.row, out.memory, out.row,
+            x.memory, x.row, w.memory, w.row, depth, packed,
+        )  # fmt: skip
+        out.assert_holds(2 * expected - bias.values)
+        assert_untouched(packed)
+
+
+@each_type
+def test_multiply_back(dtype: Any) -> None:
+    for rows, columns, depth in product(ROWS, SIZES, SIZES):
+        x, w = Matrix((rows, depth), dtype, 0), Matrix((depth, columns), dtype, 1)
+        packed = guarded(depth * lanes(dtype), dtype)
+        out = Matrix((rows, columns), dtype)
+        for kept in (0, columns):
+            multiply_back(
+                rows, columns, out.memory, out.row, kept,
+                x.memory, x.row, w.memory, w.row, depth, packed,
+            )  # fmt: skip
+            out.assert_holds((2 if kept else 1) * (x.values @ w.values))
+        assert_untouched(packed)
+
+
+@each_type
+def test_outer(dtype: Any) -> None:
+    for depth, rows, columns in product(ROWS, SIZES, SIZES):
+        x_t, y = Matrix((rows, depth), dtype, 0), Matrix((depth, columns), dtype, 1)
+        packed = guarded(depth * -(-columns // lanes(dtype)) * lanes(dtype), dtype)
+        out = Matrix((rows, columns), dtype)
+        outer(
+            rows, columns, out.memory, out.row, x_t.memory, x_t.row, y.memory, y.row, depth, packed
+        )
+        out.assert_holds(x_t.values @ y.values)
+        assert_untouched(packed)
