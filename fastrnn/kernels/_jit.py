@@ -10,8 +10,11 @@ file after everything that its content follows from: the sources of all kernels,
 signature, the CPU and the Numba version.  A stale file can then never be found.
 """
 
+import contextlib
 import hashlib
 import pickle
+import signal
+import threading
 import warnings
 from pathlib import Path
 
@@ -74,12 +77,35 @@ class KernelFiles(IndexDataCacheFile):
             file.write(hashlib.sha256(data).digest() + data)
 
 
+@contextlib.contextmanager
+def uninterrupted():
+    """Let Ctrl-C wait for the end of the block."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    came = []
+    signal.signal(signal.SIGINT, lambda *arguments: came.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        handler(*came[0])
+
+
 class KernelCache(FunctionCache):
     """Numba's function cache, over `KernelFiles`."""
 
     def __init__(self, py_func):
         super().__init__(py_func)
         self._cache_file = KernelFiles(self._cache_path, self._impl.filename_base, SOURCES)
+
+    def load_overload(self, sig, target_context):
+        # The first time this loads Numba's registries, which serve no more if cut short.
+        with uninterrupted():
+            target_context.refresh()
+        return super().load_overload(sig, target_context)
 
     def save_overload(self, sig, data):
         try:

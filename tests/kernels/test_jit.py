@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -313,6 +314,17 @@ def test_operations_keep_their_order() -> None:
         arithmetic = [words for words in lines if {"fadd", "fmul", "fsub", "fdiv"} & set(words)]
         assert arithmetic
         assert not any(flags & set(words) for words in arithmetic)
+
+
+def test_an_interrupt_waits_until_numba_has_started() -> None:
+    reached = False
+    with pytest.raises(KeyboardInterrupt), _jit.uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        reached = True
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with _jit.uninterrupted():
+        pass
 
 
 def test_a_warning_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
