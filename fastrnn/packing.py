@@ -19,6 +19,10 @@ lanes if its units fit into these).  The backward weights are the same matrices 
 the gates one after the other in ``k``.
 """
 
+from ctypes import addressof, c_char
+from functools import lru_cache
+from itertools import accumulate
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -63,21 +67,23 @@ def chunk(T: int, B: int, width: int, dtype: np.dtype[Any]) -> int:
 
 def aligned(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:
     """Uninitialised arrays in one piece of memory, each from a cache line's start."""
-    offsets = [0]
-    for shape in shapes:
-        size = dtype.itemsize
-        for axis in shape:
-            size *= axis
-        offsets.append(offsets[-1] + -(-size // CACHE_LINE) * CACHE_LINE)
+    *offsets, end = _offsets(dtype.itemsize, shapes)
     try:
-        memory = np.empty(offsets[-1] + CACHE_LINE, np.uint8)
-        start = -memory.__array_interface__["data"][0] % CACHE_LINE
+        memory = np.empty(end + CACHE_LINE, np.uint8)
+        start = -addressof(c_char.from_buffer(memory.data)) % CACHE_LINE
         return [
             np.ndarray(shape, dtype, memory, start + offset)
-            for shape, offset in zip(shapes, offsets[:-1], strict=True)
+            for shape, offset in zip(shapes, offsets, strict=True)
         ]
     except (ValueError, OverflowError):  # what NumPy says of sizes that no address reaches
         raise MemoryError(f"no room for arrays of shapes {shapes}") from None
+
+
+@lru_cache(256)
+def _offsets(itemsize: int, shapes: tuple[tuple[int, ...], ...]) -> list[int]:
+    """Where each array begins, and where the last one ends."""
+    lines = [-(-prod(shape) * itemsize // CACHE_LINE) for shape in shapes]
+    return [line * CACHE_LINE for line in accumulate(lines, initial=0)]
 
 
 def cell_scratch(dtype: np.dtype[Any], packed: int, *sizes: int) -> Array:
