@@ -40,8 +40,10 @@ def elsewhere(method: str, names: list[str]) -> list[dict[str, Any]]:
     if method in ("loky", "threading"):
         from joblib import Parallel, delayed
 
+        from tests.stress import processes  # what is in __main__ would be sent, layers included
+
         found: list[dict[str, Any]] = Parallel(WORKERS, backend=method)(
-            delayed(work)(name) for name in names
+            delayed(processes.work)(name) for name in names
         )
         return found
     with multiprocessing.get_context(method).Pool(WORKERS) as pool:
