@@ -70,6 +70,27 @@ class Threads:
         return times["1"] / times["2"]
 
 
+class Growth:
+    """What a step costs as steps become many, and a row as rows do: both should stay flat."""
+
+    params = (
+        CELLS,
+        ["forward", "training"],
+        ["T=100", "T=1000", "T=10000", "T=100000", "B=16", "B=64", "B=256", "B=1024"],
+    )
+    param_names = ("cell", "task", "size")
+    unit = "ns"
+
+    def track_step(self, cell: str, task: str, size: str) -> float:
+        """Nanoseconds for a step of one example: 32 inputs and units."""
+        axis, length = size[0], int(size[2:])
+        T, B = (length, 1) if axis == "T" else (20, length)
+        problem = peers.random_problem(cell, 32, 32, B, T, "float32")
+        run = getattr(peers.Fastrnn(1), task)(problem).run
+        least = bench.least_times({size: run}, SECONDS, bench.clock_for(1)[0])
+        return 1e9 * least[size] / (T * B)
+
+
 class Accuracy:
     """The worst error in a million arguments."""
 
