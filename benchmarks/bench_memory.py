@@ -8,20 +8,19 @@ from fastrnn import peers
 
 from .common import BASELINES, CELLS, PEERS, peer, sizes_of
 
-SIZES = "256,256,64,100"
-TASKS = ["forward", "training"]
+SIZES = ["64,64,1,1000", "256,256,64,100", "512,512,16,25"]
 
 
 class Prepared:
     """Library and code are loaded by a small problem; the large one is still to be made ready."""
 
-    params = (CELLS, TASKS, BASELINES + PEERS)
-    param_names = ("cell", "task", "implementation")
+    params = (CELLS, ["forward", "training"], SIZES, BASELINES + PEERS)
+    param_names = ("cell", "task", "D,H,B,T", "implementation")
 
-    def setup(self, cell: str, task: str, implementation: str) -> None:
+    def setup(self, cell: str, task: str, sizes: str, implementation: str) -> None:
         library = peer(implementation)
         small = peers.random_problem(cell, 1, 1, 1, 1, "float32")
-        large = peers.random_problem(cell, *sizes_of(SIZES), "float32")
+        large = peers.random_problem(cell, *sizes_of(sizes), "float32")
         try:
             getattr(library, task)(small).run()
         except peers.UnsupportedError as error:
@@ -31,6 +30,8 @@ class Prepared:
 
 class Process(Prepared):
     """Of the whole process, with the library itself."""
+
+    params = (*Prepared.params[:2], SIZES[1:2], BASELINES + PEERS)
 
     def peakmem_process(self, *_: Any) -> None:
         self.make().run()
