@@ -316,6 +316,15 @@ def test_operations_keep_their_order() -> None:
         assert not any(flags & set(words) for words in arithmetic)
 
 
+@pytest.fixture
+def handled_interrupts() -> Iterator[None]:
+    """Ctrl-C as usual, also where the tests were started to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("handled_interrupts")
 def test_an_interrupt_waits_until_numba_has_started() -> None:
     reached = False
     with pytest.raises(KeyboardInterrupt), _jit.uninterrupted():
