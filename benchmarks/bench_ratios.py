@@ -70,25 +70,33 @@ class Threads:
         return times["1"] / times["2"]
 
 
-class Growth:
-    """What a step costs as steps become many, and a row as rows do: both should stay flat."""
+class Step:
+    """What a step of one example costs, of 32 inputs and units, as steps become many."""
 
-    params = (
-        CELLS,
-        ["forward", "training"],
-        ["T=100", "T=1000", "T=10000", "T=100000", "B=16", "B=64", "B=256", "B=1024"],
-    )
-    param_names = ("cell", "task", "size")
+    params = (CELLS, ["forward", "training"], [100, 1_000, 10_000, 100_000])
+    param_names = ("cell", "task", "T")
     unit = "ns"
 
-    def track_step(self, cell: str, task: str, size: str) -> float:
-        """Nanoseconds for a step of one example: 32 inputs and units."""
-        axis, length = size[0], int(size[2:])
-        T, B = (length, 1) if axis == "T" else (20, length)
-        problem = peers.random_problem(cell, 32, 32, B, T, "float32")
-        run = getattr(peers.Fastrnn(1), task)(problem).run
-        least = bench.least_times({size: run}, SECONDS, bench.clock_for(1)[0])
-        return 1e9 * least[size] / (T * B)
+    def track_step(self, cell: str, task: str, T: int) -> float:
+        return nanoseconds(cell, task, B=1, T=T)
+
+
+class RowOfStep:
+    """The same as rows become many, of 20 steps."""
+
+    params = (*Step.params[:2], [16, 64, 256, 1_024])
+    param_names = ("cell", "task", "B")
+    unit = "ns"
+
+    def track_row(self, cell: str, task: str, B: int) -> float:
+        return nanoseconds(cell, task, B, T=20)
+
+
+def nanoseconds(cell: str, task: str, B: int, T: int) -> float:
+    """For each step of each row; flat if nothing but the work itself grows."""
+    problem = peers.random_problem(cell, 32, 32, B, T, "float32")
+    runs = {"fastrnn": getattr(peers.Fastrnn(1), task)(problem).run}
+    return 1e9 * bench.least_times(runs, SECONDS, bench.clock_for(1)[0])["fastrnn"] / (T * B)
 
 
 class Accuracy:
