@@ -1,5 +1,6 @@
 """The peak of memory."""
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,12 @@ class Growth(Prepared):
     def setup(self, *params: Any) -> None:
         if not Path("/proc/self/clear_refs").exists():
             raise NotImplementedError("only Linux can forget a process's peak")
+        libc = ctypes.CDLL(None)
+        if not hasattr(libc, "malloc_trim"):
+            raise NotImplementedError("only glibc gives freed memory back when asked")
         super().setup(*params)
+        # Else what was freed before is used again, and the peak does not rise.
+        libc.malloc_trim(0)
 
     def track_growth(self, *_: Any) -> float:
         before = self.kilobytes("VmRSS")
