@@ -69,7 +69,9 @@ def test_first_parameters(module_name, monkeypatch):
             result = None if method in SLOW else getattr(benchmark, method)(*params)
         except NotImplementedError:
             continue  # what asv skips, too: a peer that is not installed
-        if method.startswith("track_") and method not in SLOW:
+        if method == "track_growth":
+            assert result > -1  # what was freed before in this process may be enough
+        elif method.startswith("track_") and method not in SLOW:
             assert result > 0
         if method.startswith("timeraw_") and method not in SLOW:
             statement, setup = result
