@@ -31,6 +31,7 @@ from .simd import (
     transpose_part,
 )
 
+THIN = 3  # rows for which a panel has too few sums to keep the CPU busy
 DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in L2
 
 
@@ -38,13 +39,13 @@ DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in 
 def _multiply_tile(
     tile, r, out, out_row, start, start_row, kept, column, count, x, x_row, x_step, w, depth
 ):
-    """The tile's rows, from row `r` on, of ``out = start + x @ w``."""
+    """The tile's rows, from row `r` on, of ``out = start + x @ w``; all panels that it spans."""
     w_step = tile_columns(tile)
     x = x + r * x_row
     tile = tile_load(tile, start + r * start_row, column, start_row, kept)
     tile_prefetch(tile, out + r * out_row, column, out_row)
     for k in range(depth):
-        tile = rank1(tile, w + k * w_step, x + k * x_step, x_row)
+        tile = rank1(tile, w + k * w_step, depth * w_step, x + k * x_step, x_row)
     tile_store(tile, out + r * out_row, column, out_row, count)
 
 
@@ -78,6 +79,35 @@ def multiply_panel(
     # fmt: on
 
 
+@part
+def multiply_thin(
+    rows, vectors, out, out_row, start, start_row, kept, column, count, x, x_row, x_step, w, depth
+):
+    """`multiply_panel` of at most `THIN` rows for several panels; `vectors` is a multiple of 4.
+
+    An addition takes some four cycles, and two can begin in each: the eight sums of a tile of
+    one row, or of two by four, leave none of them empty.
+    """
+    # fmt: off
+    done = 0
+    while rows == 1 and vectors - done >= 8:
+        _multiply_tile(tile_zero(out, 8, 1), 0, out + done * column, out_row,
+                       start + done * column, start_row, kept, column, count, x, x_row, x_step,
+                       w + done * lanes(out) * depth, depth)
+        done += 8
+    while done < vectors:
+        if rows >= 2:
+            _multiply_tile(tile_zero(out, 4, 2), 0, out + done * column, out_row,
+                           start + done * column, start_row, kept, column, count, x, x_row, x_step,
+                           w + done * lanes(out) * depth, depth)
+        if rows % 2 == 1:
+            _multiply_tile(tile_zero(out, 4, 1), rows - 1, out + done * column, out_row,
+                           start + done * column, start_row, kept, column, count, x, x_row, x_step,
+                           w + done * lanes(out) * depth, depth)
+        done += 4
+    # fmt: on
+
+
 @inline
 def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth):
     """``out = start + x @ w`` over adjacent columns: wide panels, then single vectors.
@@ -88,6 +118,12 @@ def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_st
     single = tile_zero(out, 1, 1)
     column = lanes(out)
     done = 0
+    if rows <= THIN:
+        done = columns - columns % (4 * column)
+        multiply_thin(
+            rows, done // column, out, out_row, start, intp(start_row), min(column, kept),
+            column, column, x, x_row, x_step, w, depth,
+        )  # fmt: skip
     while columns - done >= tile_columns(wide):
         multiply_panel(
             wide, rows, out + done, out_row, start + done, intp(start_row), min(column, kept),

@@ -13,6 +13,7 @@ from ._jit import inline, kernel
 from .activations import sigmoid, tanh
 from .head import predict
 from .linear import (
+    THIN,
     accumulate,
     accumulate_panel_space,
     add_row,
@@ -20,6 +21,7 @@ from .linear import (
     copy_row,
     multiply,
     multiply_panel,
+    multiply_thin,
     pack_rows,
     passes,
     reverse_axes,
@@ -138,6 +140,12 @@ def pack_backward(w_f, w_i, w_c, w_o, weights, D, H):
 
 @inline
 def _multiply_panels(rows, units, H, out, start, start_row, x, x_row, w, depth):
+    if rows <= THIN:
+        multiply_thin(
+            rows, GATES, out, GATES * H, start, intp(start_row), units, H, units,
+            x, x_row, 1, w, depth,
+        )  # fmt: skip
+        return
     panel = tile_zero(out, PANEL, 1)
     for gate in range(0, GATES, PANEL):
         multiply_panel(

@@ -149,7 +149,7 @@ def _multiply_rows_tile(tile, r, columns, out, out_row, kept, x, x_row, w, w_row
             at = out + (r * out_row + j)
             total = tile_load(tile, at, column, out_row, kept if k == 0 else column)
             for i in range(k, min(k + NEAR, depth)):
-                total = rank1(total, w + (i * w_row + j), x + (r * x_row + i), x_row)
+                total = rank1(total, w + (i * w_row + j), 0, x + (r * x_row + i), x_row)
             tile_store(total, at, column, out_row, column)
 
 

@@ -584,8 +584,8 @@ def tile_like(typingctx, tile, rows):
 
 @intrinsic
 def tile_columns(typingctx, tile):
-    """Elements across a tile, known when compiling."""
-    columns = tile.width * tile.vector.lanes
+    """Elements across a tile, or across the first of its panels; known when compiling."""
+    columns = min(tile.width, WIDTH) * tile.vector.lanes
 
     def codegen(context, builder, sig, args):
         return context.get_constant(types.intp, columns)
@@ -594,16 +594,20 @@ def tile_columns(typingctx, tile):
 
 
 @intrinsic
-def rank1(typingctx, tile, w, x, x_row):
-    """``tile[r][v] + x[r] * w[v]``: `w` a row of vectors, ``x[r]`` at ``x + r * x_row``."""
+def rank1(typingctx, tile, w, panel, x, x_row):
+    """``tile[r][v] + x[r] * w[v]``: `w` a row of vectors, ``x[r]`` at ``x + r * x_row``.
+
+    A tile wider than `WIDTH` spans panels, which begin `panel` elements apart.
+    """
     vector = tile.vector
 
     def codegen(context, builder, sig, args):
-        registers, w, x, x_row = args
-        weights = [
-            _load(builder, vector, _offset(builder, w, ir.Constant(x_row.type, v * vector.lanes)))
-            for v in range(tile.width)
-        ]
+        registers, w, panel, x, x_row = args
+        weights = []
+        for v in range(tile.width):
+            begin = builder.mul(panel, panel.type(v // WIDTH))
+            offset = builder.add(begin, panel.type(v % WIDTH * vector.lanes))
+            weights.append(_load(builder, vector, _offset(builder, w, offset)))
         for r in range(tile.rows):
             element = _offset(builder, x, builder.mul(x_row, ir.Constant(x_row.type, r)))
             x_r = _splat(builder, vector, builder.load(element))
@@ -613,7 +617,7 @@ def rank1(typingctx, tile, w, x, x_row):
                 registers = builder.insert_value(registers, total, at)
         return registers
 
-    return tile(tile, w, x, types.intp), codegen
+    return tile(tile, w, types.intp, x, types.intp), codegen
 
 
 def _tile_offsets(builder, tile, column, row):

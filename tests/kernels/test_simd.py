@@ -285,7 +285,7 @@ def tile_products(view):
         tile = tile_like(tile_zero(view(out), WIDTH, 1), 3)
         tile = tile_load(tile, view(source), column, out_row, count)
         for k in range(depth):
-            tile = rank1(tile, view(w) + k * tile_columns(tile), view(x) + k, x_row)
+            tile = rank1(tile, view(w) + k * tile_columns(tile), 0, view(x) + k, x_row)
         tile_store(tile, view(out), column, out_row, count)
 
     return function
