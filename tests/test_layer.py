@@ -375,7 +375,9 @@ def test_steps_equal_the_sequence(cell: Cell, B: int, dtype: Any) -> None:
 
 @each_cell
 @each_type
-@pytest.mark.parametrize("sizes", [(5, 17, 13, 5, 1), (3, 33, 1, 7, 1), (9, 2, 2, 1, 1)], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [(5, 17, 13, 5, 1), (3, 33, 1, 7, 1), (9, 2, 2, 1, 1), (0, 9, 4, 3, 1)], ids=str
+)
 def test_threads_change_nothing(
     cell: Cell, sizes: Sizes, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

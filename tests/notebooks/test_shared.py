@@ -225,6 +225,18 @@ def test_predictions_out_of_reach(head: Head, factor: float) -> None:
     assert not np.isnan(head.rightly(x, a0, parameters)).any()
 
 
+def test_predictions_just_out_of_reach() -> None:
+    """Logits as far apart as these weights and states allow, and farther than exp reaches."""
+    a = np.ones((4, 2))
+    a[:, 1] = -1
+    W = np.full((1, 4), 1.5 * _shared.REACH[a.dtype] / 8)
+    y = np.ones((1, 2))
+    _, told = warned(_shared.spoil, y, a, W, np.zeros((1, 1)), "rnn_forward")
+    assert told == ["fastrnn.rnn_forward"]
+    assert y[0, 0] == 1
+    assert np.isnan(y[0, 1])
+
+
 @each_head
 def test_predictions_of_one_example_are_right(head: Head) -> None:
     """A matrix of one column has only its own maximum."""
