@@ -90,20 +90,20 @@ def multiply_thin(
     """
     # fmt: off
     done = 0
-    while rows == 1 and vectors - done >= 8:
-        _multiply_tile(tile_zero(out, 8, 1), 0, out + done * column, out_row,
-                       start + done * column, start_row, kept, column, count, x, x_row, x_step,
-                       w + done * lanes(out) * depth, depth)
-        done += 8
     while done < vectors:
+        at = done * column
+        w_done = w + done * lanes(out) * depth
+        if rows == 1 and vectors - done >= 8:
+            _multiply_tile(tile_zero(out, 8, 1), 0, out + at, out_row, start + at, start_row, kept,
+                           column, count, x, x_row, x_step, w_done, depth)
+            done += 8
+            continue
         if rows >= 2:
-            _multiply_tile(tile_zero(out, 4, 2), 0, out + done * column, out_row,
-                           start + done * column, start_row, kept, column, count, x, x_row, x_step,
-                           w + done * lanes(out) * depth, depth)
+            _multiply_tile(tile_zero(out, 4, 2), 0, out + at, out_row, start + at, start_row, kept,
+                           column, count, x, x_row, x_step, w_done, depth)
         if rows % 2 == 1:
-            _multiply_tile(tile_zero(out, 4, 1), rows - 1, out + done * column, out_row,
-                           start + done * column, start_row, kept, column, count, x, x_row, x_step,
-                           w + done * lanes(out) * depth, depth)
+            _multiply_tile(tile_zero(out, 4, 1), rows - 1, out + at, out_row, start + at,
+                           start_row, kept, column, count, x, x_row, x_step, w_done, depth)
         done += 4
     # fmt: on
 
