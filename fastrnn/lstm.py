@@ -19,6 +19,7 @@ from .packing import (
     chunk,
     forward_size,
     padded,
+    paneled,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 
@@ -168,14 +169,16 @@ def lstm_forward(
     x_rows, gates, c_rows, h = aligned(
         dtype, (T, B, D), (T, B, GATES, H), (T + 1, B, H), (T + 1, B, H)
     )
-    size = max(forward_size(D, H, GATES, dtype), padded(O, dtype) * H)
-    scratch, y_rows = aligned(dtype, (size,), (T, B, O))
+    size = max(forward_size(D, H, GATES, dtype), paneled(O, dtype) * H)
+    across = padded(H, dtype)
+    steps = chunk(T, B, GATES * across, dtype)
+    scratch, sums, y_rows = aligned(dtype, (size,), (steps, B, GATES, across), (T, B, O))
     kernels.lstm_notebook_forward(
         x_in, a0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
-        scratch, x_rows, gates, c_rows, h, y_rows, a, c, y, chunk(T, B, GATES * H, dtype),
+        scratch, x_rows, sums, gates, c_rows, h, y_rows, a, c, y, steps,
     )  # fmt: skip
-    steps = LSTMSteps(parameters, x_rows, gates, h[:-1], h[1:], c_rows[:-1], c_rows[1:])
-    return a, y, c, (steps, x)
+    caches = LSTMSteps(parameters, x_rows, gates, h[:-1], h[1:], c_rows[:-1], c_rows[1:])
+    return a, y, c, (caches, x)
 
 
 def gate_gradients(dw: Array, db: Array) -> dict[str, Array]:
@@ -335,11 +338,14 @@ class LSTMWorkspace(Workspace):
 
     def __init__(self, layer: "LSTM", T: int, B: int, training: bool) -> None:
         D, H, dtype = layer.D, layer.H, layer.dtype
-        steps = chunk(T, B, GATES * H, dtype)
-        kept, cells = (T, T + 1) if training else (steps, 1)
-        gates, c, h = memory = aligned(dtype, (kept, B, GATES, H), (cells, B, H), (T + 1, B, H))
+        across = padded(H, dtype)
+        steps = chunk(T, B, GATES * across, dtype)
+        kept, cells = (T, T + 1) if training else (0, 1)
+        sums, gates, c, h = memory = aligned(
+            dtype, (steps, B, GATES, across), (kept, B, GATES, H), (cells, B, H), (T + 1, B, H)
+        )
         self.h = h
-        self.forward = gates, c, h, steps
+        self.forward = sums, gates, c, h, steps
         self.first = h[0], c[0]
         self.last = h[-1], c[-1]
         if training:

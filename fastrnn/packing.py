@@ -2,12 +2,12 @@
 
 A vector holds ``lanes`` adjacent columns of a matrix, a panel `WIDTH` vectors.  A matrix
 ``w[k][column]`` is packed panel after panel, each ``[k][vector][lane]``, so that a tile
-reads its weights in one run; what is left over to the right goes vector by vector::
+reads its weights in one run::
 
     packed = [w[k][(p * WIDTH + v) * lanes + lane]
               for p in panels for k in range(depth) for v in range(WIDTH) for lane in range(lanes)]
 
-Columns are padded with zero weights to whole vectors; nothing else is ever padded.  The
+Columns are padded with zero weights to whole panels; nothing else is ever padded.  The
 forward weights of a cell with G gates are its bias, the input's and the state's weights.
 In those the gates of a unit lie side by side, in the order of `fastrnn.kernels.lstm`::
 
@@ -15,8 +15,8 @@ In those the gates of a unit lie side by side, in the order of `fastrnn.kernels.
               for j in blocks for k in range(depth) for gate in range(G) for lane in range(lanes)]
 
 (half of the gates at a time where a panel has two vectors; the last block has half as many
-lanes if its units fit into these).  The backward weights are the same matrices the other way,
-the gates one after the other in ``k``.
+lanes if its units fit into these), and so do the biases, always in whole vectors.  The backward
+weights are the same matrices the other way, the gates one after the other in ``k``.
 """
 
 from ctypes import addressof, c_char
@@ -33,8 +33,8 @@ from .kernels.lying import STRIP
 from .kernels.simd import VECTOR_BITS, WIDTH
 
 CACHE_LINE = 64  # bytes; vectors that cross a line load at half the speed
-CHUNK_BYTES = 1 << 18  # input products taken at once; they stay in the second-level cache
-CHUNK_ROWS = 64  # or as many rows as pay for reading the weights from further away
+CHUNK_BYTES = 1 << 18  # input products taken at once; they stay near the CPU
+CHUNK_ROWS = 256  # or as many rows as pay for reading the weights from further away
 
 
 def padded(columns: int, dtype: np.dtype[Any]) -> int:
@@ -43,14 +43,20 @@ def padded(columns: int, dtype: np.dtype[Any]) -> int:
     return -(-columns // lanes) * lanes
 
 
+def paneled(columns: int, dtype: np.dtype[Any]) -> int:
+    """`columns` rounded up to whole panels."""
+    return -(-columns // (WIDTH * padded(1, dtype))) * WIDTH * padded(1, dtype)
+
+
 def forward_size(D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
     """Elements of a cell's forward weights: bias, ``D`` and ``H`` rows."""
-    return gates * padded(H, dtype) * (1 + D + H)
+    across = gates * padded(H, dtype)
+    return across + max(across, paneled(H, dtype)) * (D + H)
 
 
 def backward_size(D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
     """Elements of a cell's backward weights."""
-    return gates * H * (padded(H, dtype) + padded(D, dtype))
+    return gates * H * (paneled(H, dtype) + paneled(D, dtype))
 
 
 def accumulate_size(rows: int, depth: int, dtype: np.dtype[Any]) -> int:
@@ -98,4 +104,4 @@ def cell_scratch(dtype: np.dtype[Any], packed: int, *sizes: int) -> Array:
 
 def cell_backward_size(B: int, D: int, H: int, dtype: np.dtype[Any]) -> int:
     """Elements that a cell's backward kernel packs: B old states or inputs, or H weights."""
-    return max(B * padded(max(D, H), dtype), H * padded(1, dtype))
+    return max(B * paneled(max(D, H), dtype), H * paneled(1, dtype))

@@ -17,7 +17,7 @@ from .packing import (
     cell_scratch,
     chunk,
     forward_size,
-    padded,
+    paneled,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 
@@ -119,7 +119,7 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
     a = np.empty((H, B, T), dtype)
     y = np.empty((O, B, T), dtype)
     x_rows, h = aligned(dtype, (T, B, D), (T + 1, B, H))
-    size = max(forward_size(D, H, 1, dtype), padded(O, dtype) * H)
+    size = max(forward_size(D, H, 1, dtype), paneled(O, dtype) * H)
     scratch, y_rows = aligned(dtype, (size,), (T, B, O))
     kernels.rnn_notebook_forward(
         x_in, a0, w_ax, w_aa, w_ya, b_a, b_y,

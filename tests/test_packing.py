@@ -31,19 +31,17 @@ def packed_matrix(w: Array) -> list[float]:
     """``w[k][column]``, as the docstring of `packing` says."""
     depth, columns = w.shape
     n = lanes(w.dtype)
-    panels = columns // (WIDTH * n)
-    vectors = range(panels * WIDTH, -(-columns // n))
 
     def element(k: int, column: int) -> float:
         return w[k][column] if column < columns else 0.0
 
     return [
         element(k, (p * WIDTH + v) * n + lane)
-        for p in range(panels)
+        for p in range(-(-columns // (WIDTH * n)))
         for k in range(depth)
         for v in range(WIDTH)
         for lane in range(n)
-    ] + [element(k, v * n + lane) for v in vectors for k in range(depth) for lane in range(n)]
+    ]
 
 
 def packed_gates(w: Array) -> list[float]:
@@ -65,6 +63,14 @@ def packed_gates(w: Array) -> list[float]:
     ]
 
 
+def packed_biases(biases: list[Array]) -> list[float]:
+    """``b[gate][unit]``, likewise, in whole vectors."""
+    n = lanes(biases[0].dtype)
+    H = biases[0].size
+    padded = [np.pad(b.ravel(), (0, -H % n)) for b in biases]
+    return [b[j + lane] for j in range(0, H, n) for b in padded for lane in range(n)]
+
+
 def assert_pieces(packed: Array, *pieces: tuple[int, list[float]]) -> None:
     """Assert that the memory holds these numbers, each from its offset on."""
     for offset, numbers in pieces:
@@ -78,7 +84,7 @@ def test_weights_of_the_rnn(D: int, H: int, dtype: Any) -> None:
     parameters = RNN.problem(D, H, dtype=dtype).parameters
     w_ax, w_aa, b_a = (parameters[key] for key in ("Wax", "Waa", "ba"))
     dtype = np.dtype(dtype)
-    across = packing.padded(H, dtype)
+    bias, across = packing.padded(H, dtype), packing.paneled(H, dtype)
 
     forward = np.full(packing.forward_size(D, H, 1, dtype), np.nan, dtype)
     backward = np.full(packing.backward_size(D, H, 1, dtype), np.nan, dtype)
@@ -86,8 +92,8 @@ def test_weights_of_the_rnn(D: int, H: int, dtype: Any) -> None:
     assert_pieces(
         forward,
         (0, b_a.ravel().tolist()),
-        (across, packed_matrix(w_ax.T)),
-        (across * (1 + D), packed_matrix(w_aa.T)),
+        (bias, packed_matrix(w_ax.T)),
+        (bias + across * D, packed_matrix(w_aa.T)),
     )
     assert_pieces(backward, (0, packed_matrix(w_aa)), (across * H, packed_matrix(w_ax)))
 
@@ -111,14 +117,14 @@ def test_weights_of_the_lstm(D: int, H: int, dtype: Any) -> None:
     lstm.lstm_pack(*found, forward, backward)
     assert_pieces(
         forward,
-        (0, np.concatenate([b_i, b_f, b_c, b_o]).ravel().tolist()),
+        (0, packed_biases([b_i, b_f, b_c, b_o])),
         (across, packed_gates(to_x)),
         (across * (1 + D), packed_gates(to_h)),
     )
     assert_pieces(
         backward,
         (0, packed_matrix(to_h.reshape(4 * H, H))),
-        (across * H, packed_matrix(to_x.reshape(4 * H, D))),
+        (4 * H * packing.paneled(H, dtype), packed_matrix(to_x.reshape(4 * H, D))),
     )
 
     alone = np.full_like(forward, np.nan)
@@ -137,6 +143,9 @@ def test_padded(dtype: Any) -> None:
         padded = packing.padded(columns, np.dtype(dtype))
         assert columns <= padded < columns + n
         assert padded % n == 0
+        paneled = packing.paneled(columns, np.dtype(dtype))
+        assert columns <= paneled < columns + WIDTH * n
+        assert paneled % (WIDTH * n) == 0
 
 
 @each_type

@@ -113,8 +113,9 @@ def lstm_cell_forward(
     _gate_sums(GATE_O, w_o, gate_rows, bias, x_rows, h_rows, packed, B, D, H)
     for j in range(0, H, lanes(h_rows)):
         lstm_step_forward(
-            B, min(lanes(h_rows), H - j), H, gate_rows + j, c_rows + j, c_rows + j, h_rows + j
-        )
+            B, min(lanes(h_rows), H - j), gate_rows + j, H, gate_rows + j, H, True,
+            c_rows + j, c_rows + j, h_rows + j,
+        )  # fmt: skip
     transpose(h_rows, H, pointer(a_next), B, B, H, B)
     transpose(c_rows, H, pointer(c_next), B, B, H, B)
     transpose(gate_rows, GATES * H, pointer(gates), B, B, GATES * H, B)

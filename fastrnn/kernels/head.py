@@ -22,7 +22,7 @@ from .simd import pointer
 
 @inline
 def predict(h, w_y, b_y, packed, y, N, H, O):
-    """``y = softmax(h @ w_y.T + b_y)``, row by row; `packed` holds ``O`` padded x H."""
+    """``y = softmax(h @ w_y.T + b_y)``, row by row; `packed` holds whole panels."""
     pack_columns(O, w_y, H, H, packed)
     multiply(N, O, y, O, b_y, 0, O, h, H, 1, packed, H)
     if O > 0:

@@ -18,10 +18,10 @@ from .simd import (
     WIDTH,
     lanes,
     load,
+    paneled,
     rank1,
     store,
     store_full,
-    tile_columns,
     tile_like,
     tile_load,
     tile_prefetch,
@@ -31,122 +31,203 @@ from .simd import (
     transpose_part,
 )
 
-THIN = 3  # rows for which a panel has too few sums to keep the CPU busy
+HALF = WIDTH // 2
+PAIRS = WIDTH < 4
+THIN = 3 if PAIRS else 1  # rows for which a panel has too few sums to keep the CPU busy
 DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in L2
 
 
 @inline
-def _multiply_tile(
-    tile, r, out, out_row, start, start_row, kept, column, count, x, x_row, x_step, w, depth
-):
+def multiply_tile(
+    tile, r, out, out_row, start, start_row, kept, column, count, columns,
+    x, x_row, x_step, w, depth,
+):  # fmt: skip
     """The tile's rows, from row `r` on, of ``out = start + x @ w``; all panels that it spans."""
-    w_step = tile_columns(tile)
+    panel = WIDTH * lanes(out)
     x = x + r * x_row
-    tile = tile_load(tile, start + r * start_row, column, start_row, kept)
+    tile = tile_load(tile, start + r * start_row, column, start_row, kept, columns)
     tile_prefetch(tile, out + r * out_row, column, out_row)
     for k in range(depth):
-        tile = rank1(tile, w + k * w_step, depth * w_step, x + k * x_step, x_row)
-    tile_store(tile, out + r * out_row, column, out_row, count)
+        tile = rank1(tile, w + k * panel, depth * panel, x + k * x_step, x_row)
+    tile_store(tile, out + r * out_row, column, out_row, count, columns)
 
 
 @part
 def multiply_panel(
-    panel, rows, out, out_row, start, start_row, kept, column, count, x, x_row, x_step, w, depth
+    rows, out, out_row, start, start_row, kept, column, count, columns, x, x_row, x_step, w, depth
 ):
-    """``out = start + x @ w`` for all rows of one panel, `count` lanes of each vector.
+    """``out = start + x @ w`` for all rows of one panel.
 
-    `panel` is any tile as wide as the panel.  Of `start` the first `kept` lanes are read,
-    the others are zero: with ``kept = 0`` the product starts from nothing.  Eight rows go
-    as two fours: a tile of two rows would wait for its weights.
+    Of each vector `count` lanes are written, of a row at most `columns`.  Of `start` only the
+    first `kept` lanes are read, the others are zero: with ``kept = 0`` the product starts from
+    nothing.  The last rows are divided evenly: a tile of one or two would wait for its weights.
     """
     # fmt: off
     r = 0
-    while rows - r >= ROWS and rows - r != 8:
-        _multiply_tile(tile_like(panel, ROWS), r, out, out_row, start, start_row, kept, column,
-                       count, x, x_row, x_step, w, depth)
-        r += ROWS
-    while rows - r >= 4:
-        _multiply_tile(tile_like(panel, 4), r, out, out_row, start, start_row, kept, column,
-                       count, x, x_row, x_step, w, depth)
-        r += 4
-    if rows - r >= 2:
-        _multiply_tile(tile_like(panel, 2), r, out, out_row, start, start_row, kept, column,
-                       count, x, x_row, x_step, w, depth)
-        r += 2
-    if rows - r == 1:
-        _multiply_tile(tile_like(panel, 1), r, out, out_row, start, start_row, kept, column,
-                       count, x, x_row, x_step, w, depth)
+    while r < rows:
+        left = rows - r
+        size = ROWS if left >= 2 * ROWS else left if left <= ROWS else (left + 1) // 2
+        if ROWS >= 6 and size == 6:
+            multiply_tile(tile_zero(out, WIDTH, 6), r, out, out_row, start, start_row, kept, column,
+                          count, columns, x, x_row, x_step, w, depth)
+        elif ROWS >= 6 and size == 5:
+            multiply_tile(tile_zero(out, WIDTH, 5), r, out, out_row, start, start_row, kept, column,
+                          count, columns, x, x_row, x_step, w, depth)
+        elif size == 4:
+            multiply_tile(tile_zero(out, WIDTH, 4), r, out, out_row, start, start_row, kept, column,
+                          count, columns, x, x_row, x_step, w, depth)
+        elif size == 3:
+            multiply_tile(tile_zero(out, WIDTH, 3), r, out, out_row, start, start_row, kept, column,
+                          count, columns, x, x_row, x_step, w, depth)
+        elif size == 2:
+            multiply_tile(tile_zero(out, WIDTH, 2), r, out, out_row, start, start_row, kept, column,
+                          count, columns, x, x_row, x_step, w, depth)
+        else:
+            multiply_tile(tile_zero(out, WIDTH, 1), r, out, out_row, start, start_row, kept, column,
+                          count, columns, x, x_row, x_step, w, depth)
+        r += size
     # fmt: on
 
 
 @part
-def multiply_thin(
-    rows, vectors, out, out_row, start, start_row, kept, column, count, x, x_row, x_step, w, depth
-):
-    """`multiply_panel` of at most `THIN` rows for several panels; `vectors` is a multiple of 4.
-
-    An addition takes some four cycles, and two can begin in each: the eight sums of a tile of
-    one row, or of two by four, leave none of them empty.
-    """
+def multiply_narrow(
+    panel, rows, out, out_row, start, start_row, kept, column, count, columns,
+    x, x_row, x_step, w, depth,
+):  # fmt: skip
+    """`multiply_panel` for the first vectors of a panel, as many as `panel` is wide."""
     # fmt: off
-    done = 0
-    while done < vectors:
-        at = done * column
-        w_done = w + done * lanes(out) * depth
-        if rows == 1 and vectors - done >= 8:
-            _multiply_tile(tile_zero(out, 8, 1), 0, out + at, out_row, start + at, start_row, kept,
-                           column, count, x, x_row, x_step, w_done, depth)
-            done += 8
-            continue
-        if rows >= 2:
-            _multiply_tile(tile_zero(out, 4, 2), 0, out + at, out_row, start + at, start_row, kept,
-                           column, count, x, x_row, x_step, w_done, depth)
-        if rows % 2 == 1:
-            _multiply_tile(tile_zero(out, 4, 1), rows - 1, out + at, out_row, start + at,
-                           start_row, kept, column, count, x, x_row, x_step, w_done, depth)
-        done += 4
+    r = 0
+    while rows - r >= ROWS:
+        multiply_tile(tile_like(panel, ROWS), r, out, out_row, start, start_row, kept, column,
+                      count, columns, x, x_row, x_step, w, depth)
+        r += ROWS
+    while rows - r >= 3:
+        multiply_tile(tile_like(panel, 3), r, out, out_row, start, start_row, kept, column,
+                      count, columns, x, x_row, x_step, w, depth)
+        r += 3
+    while rows - r >= 1:
+        multiply_tile(tile_like(panel, 1), r, out, out_row, start, start_row, kept, column,
+                      count, columns, x, x_row, x_step, w, depth)
+        r += 1
     # fmt: on
 
 
 @inline
+def multiply_columns(
+    rows, out, out_row, start, start_row, kept, columns, x, x_row, x_step, w, depth
+):
+    """``out = start + x @ w`` for the first `columns` of a panel."""
+    column = lanes(out)
+    if columns <= column:
+        multiply_narrow(
+            tile_zero(out, 1, 1), rows, out, out_row, start, start_row, kept, column, column,
+            columns, x, x_row, x_step, w, depth,
+        )  # fmt: skip
+    elif columns <= HALF * column:
+        multiply_narrow(
+            tile_zero(out, HALF, 1), rows, out, out_row, start, start_row, kept, column,
+            column, columns, x, x_row, x_step, w, depth,
+        )  # fmt: skip
+    else:
+        multiply_panel(
+            rows, out, out_row, start, start_row, kept, column, column,
+            columns, x, x_row, x_step, w, depth,
+        )  # fmt: skip
+
+
+@part
+def multiply_thin(
+    rows, out, out_row, start, start_row, kept, column, count, columns, x, x_row, x_step, w, depth
+):
+    """`multiply_panel` of at most `THIN` rows for adjacent panels; how many columns are done.
+
+    An addition takes some four cycles, and two can begin in each: the eight sums of a tile of
+    one row, or of two by four, leave none of them empty.  Of one row all columns are done, of
+    more those of whole fours of vectors.
+    """
+    # fmt: off
+    done = 0  # vectors
+    left = columns if rows > 0 else 0
+    while left > 0:
+        vectors = (left + lanes(out) - 1) // lanes(out)
+        at = done * column
+        w_at = w + done * lanes(out) * depth
+        if rows > 1:
+            if vectors < 4:
+                break
+            if PAIRS:
+                multiply_tile(tile_zero(out, 4, 2), 0, out + at, out_row, start + at, start_row,
+                              kept, column, count, left, x, x_row, x_step, w_at, depth)
+                if rows == 3:
+                    multiply_tile(tile_zero(out, 4, 1), 2, out + at, out_row, start + at, start_row,
+                                  kept, column, count, left, x, x_row, x_step, w_at, depth)
+            done += 4
+        elif vectors >= 8:
+            multiply_tile(tile_zero(out, 8, 1), 0, out + at, out_row, start + at, start_row,
+                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+            done += 8
+        elif vectors == 7:
+            multiply_tile(tile_zero(out, 7, 1), 0, out + at, out_row, start + at, start_row,
+                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+            done += 7
+        elif vectors == 6:
+            multiply_tile(tile_zero(out, 6, 1), 0, out + at, out_row, start + at, start_row,
+                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+            done += 6
+        elif vectors == 5:
+            multiply_tile(tile_zero(out, 5, 1), 0, out + at, out_row, start + at, start_row,
+                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+            done += 5
+        elif vectors == 4:
+            multiply_tile(tile_zero(out, 4, 1), 0, out + at, out_row, start + at, start_row,
+                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+            done += 4
+        elif vectors == 3:
+            multiply_tile(tile_zero(out, 3, 1), 0, out + at, out_row, start + at, start_row,
+                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+            done += 3
+        elif vectors == 2:
+            multiply_tile(tile_zero(out, 2, 1), 0, out + at, out_row, start + at, start_row,
+                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+            done += 2
+        else:
+            multiply_tile(tile_zero(out, 1, 1), 0, out + at, out_row, start + at, start_row,
+                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+            done += 1
+        left = columns - done * lanes(out)
+    # fmt: on
+    return min(columns, done * lanes(out))
+
+
+@inline
 def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth):
-    """``out = start + x @ w`` over adjacent columns: wide panels, then single vectors.
+    """``out = start + x @ w`` over adjacent columns.
 
     `kept` is `columns`, or 0 to start from nothing.
     """
-    wide = tile_zero(out, WIDTH, 1)
-    single = tile_zero(out, 1, 1)
     column = lanes(out)
+    kept = min(column, kept)
     done = 0
     if rows <= THIN:
-        done = columns - columns % (4 * column)
-        multiply_thin(
-            rows, done // column, out, out_row, start, intp(start_row), min(column, kept),
-            column, column, x, x_row, x_step, w, depth,
+        done = multiply_thin(
+            rows, out, out_row, start, intp(start_row), kept, column, column, columns,
+            x, x_row, x_step, w, depth,
         )  # fmt: skip
-    while columns - done >= tile_columns(wide):
-        multiply_panel(
-            wide, rows, out + done, out_row, start + done, intp(start_row), min(column, kept),
-            column, column, x, x_row, x_step, w + done * depth, depth,
+    for j in range(done, columns, WIDTH * column):
+        multiply_columns(
+            rows, out + j, out_row, start + j, intp(start_row), kept, columns - j,
+            x, x_row, x_step, w + j * depth, depth,
         )  # fmt: skip
-        done += tile_columns(wide)
-    while columns - done > 0:
-        count = min(column, columns - done)
-        multiply_panel(
-            single, rows, out + done, out_row, start + done, intp(start_row), min(count, kept),
-            column, count, x, x_row, x_step, w + done * depth, depth,
-        )  # fmt: skip
-        done += column
 
 
 # --- packing ------------------------------------------------------------------------
 
 
 @inline
-def _pack_panel(panel, y, y_row, columns, depth, packed):
+def _pack_panel(y, y_row, columns, depth, packed):
     """Copy `depth` rows of at most a panel's columns, one after the other, zeros after."""
     column = lanes(y)
-    width = tile_columns(panel)
+    width = WIDTH * column
     for k in range(depth):
         for v in range(0, width, column):
             store_full(packed + (k * width + v), load(y + (k * y_row + v), columns - v))
@@ -158,28 +239,16 @@ def pack_rows(columns, y, y_row, k, depth, packed, packed_depth):
 
     `packed_depth` is the depth of the whole product.
     """
-    wide = tile_zero(y, WIDTH, 1)
-    single = tile_zero(y, 1, 1)
-    done = 0
-    while columns - done >= tile_columns(wide):
-        _pack_panel(
-            wide, y + done, y_row, columns - done, depth,
-            packed + (done * packed_depth + k * tile_columns(wide)),
-        )  # fmt: skip
-        done += tile_columns(wide)
-    while columns - done > 0:
-        _pack_panel(
-            single, y + done, y_row, columns - done, depth,
-            packed + (done * packed_depth + k * tile_columns(single)),
-        )  # fmt: skip
-        done += tile_columns(single)
+    width = WIDTH * lanes(y)
+    for j in range(0, columns, width):
+        _pack_panel(y + j, y_row, columns - j, depth, packed + (j * packed_depth + k * width))
 
 
 @part
 def transpose(source, source_row, out, out_row, rows, columns, stored):
     """``out[j][i] = source[i][j]``, the first `stored` of each of its rows.
 
-    `stored` is `rows`, or `rows` rounded up to whole vectors, which then end in zeros.
+    `stored` is `rows`, or more by less than a vector, or a vector for no rows; zeros follow.
     """
     if columns == 1 and source_row == 1 and stored == rows:
         copy_row(rows, out, source)
@@ -188,7 +257,7 @@ def transpose(source, source_row, out, out_row, rows, columns, stored):
         copy_row(columns, out, source)
         return
     block = lanes(source)
-    for i in range(0, rows, block):
+    for i in range(0, stored, block):
         for j in range(0, columns, block):
             from_block = source + (i * source_row + j)
             to_block = out + (j * out_row + i)
@@ -204,17 +273,11 @@ def transpose(source, source_row, out, out_row, rows, columns, stored):
 def pack_columns(columns, y, y_row, depth, packed):
     """Pack the matrix ``w[k][column] = y[column * y_row + k]`` for `multiply`."""
     column = lanes(y)
-    wide = columns - columns % (WIDTH * column)
-    for j in range(0, columns, column):
-        if j < wide:
-            into = j // (WIDTH * column) * (WIDTH * column) * depth + j % (WIDTH * column)
-            step = WIDTH * column
-        else:
-            into = j * depth
-            step = column
-        transpose(
-            y + j * y_row, y_row, packed + into, step, min(column, columns - j), depth, column
-        )
+    width = WIDTH * column
+    for j in range(0, paneled(y, columns), column):
+        into = packed + (j // width * width * depth + j % width)
+        count = max(0, min(column, columns - j))
+        transpose(y + j * y_row, y_row, into, width, count, depth, column)
 
 
 @inline
@@ -238,25 +301,13 @@ def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, p
     y : ``y[k][j]``; each panel of its columns is copied to `packed`.
     kept : `columns`, or 0 to start from nothing.
     """
-    wide = tile_zero(out, WIDTH, 1)
-    single = tile_zero(out, 1, 1)
-    column = lanes(out)
-    done = 0
-    while columns - done >= tile_columns(wide):
-        _pack_panel(wide, y + done, y_row, columns - done, depth, packed)
-        multiply_panel(
-            wide, rows, out + done, out_row, out + done, out_row, min(column, kept),
-            column, column, x_t, x_row, 1, packed, depth,
+    width = WIDTH * lanes(out)
+    for j in range(0, columns, width):
+        _pack_panel(y + j, y_row, columns - j, depth, packed)
+        multiply_columns(
+            rows, out + j, out_row, out + j, out_row, min(lanes(out), kept), columns - j,
+            x_t, x_row, 1, packed, depth,
         )  # fmt: skip
-        done += tile_columns(wide)
-    while columns - done > 0:
-        count = min(column, columns - done)
-        _pack_panel(single, y + done, y_row, columns - done, depth, packed)
-        multiply_panel(
-            single, rows, out + done, out_row, out + done, out_row, min(count, kept),
-            column, count, x_t, x_row, 1, packed, depth,
-        )  # fmt: skip
-        done += column
 
 
 @inline
@@ -269,7 +320,7 @@ def passes(depth):
 @inline
 def accumulate_panel_space(p, depth):
     """Elements that `accumulate` packs at once."""
-    return depth * tile_columns(tile_zero(p, WIDTH, 1))
+    return depth * WIDTH * lanes(p)
 
 
 @inline

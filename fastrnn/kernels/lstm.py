@@ -1,6 +1,6 @@
 """The LSTM cell: its pointwise forward, its pointwise backward, the loops over time.
 
-Shapes: ``x (T, B, D)``, ``gates (S, B, 4, H)``, ``h (T + 1, B, H)`` and ``c (T + 1, B, H)``
+Shapes: ``x (T, B, D)``, ``gates (T, B, 4, H)``, ``h (T + 1, B, H)`` and ``c (T + 1, B, H)``
 with slot 0 the initial state.  Gates stand in the order i, f, g, o.
 
 Sources: Hochreiter & Schmidhuber (1997), Neural Computation 9(8); the forget gate is
@@ -18,45 +18,49 @@ from .linear import (
     accumulate_panel_space,
     add_row,
     add_rows,
-    copy_row,
     multiply,
     multiply_panel,
     multiply_thin,
+    multiply_tile,
     pack_rows,
     passes,
     reverse_axes,
     transpose,
     zero_row,
 )
-from .simd import WIDTH, lanes, load, narrow, padded, pointer, store, tile_zero
+from .simd import WIDTH, lanes, load, narrow, padded, paneled, pointer, store, store_full, tile_zero
 
 GATES = 4
 GATE_I, GATE_F, GATE_G, GATE_O = range(GATES)
 PANEL = min(WIDTH, GATES)  # the gates of one block of units, in one panel or in two
+IN_ONE = PANEL == GATES
 
 
 @inline
-def step_forward(rows, units, column, gates, c_prev, c, h):
+def step_forward(rows, units, sums, between, gates, column, keep, c_prev, c, h):
     """One step of `units` adjacent units, from pre-activations to the new state.
 
-    gates : pre-activations, overwritten by the activated gates; gates `column` apart.
+    sums : pre-activations, gates `between` apart.
+    gates : the activated gates, `column` apart, written if `keep`; may be `sums`.
     c_prev, c : old and new cell state; the same memory is allowed.
     h : written.
     """
     for r in range(rows):
-        at = gates + r * GATES * column
-        i = sigmoid(load(at + GATE_I * column, units))
-        f = sigmoid(load(at + GATE_F * column, units))
-        g = tanh(load(at + GATE_G * column, units))
-        o = sigmoid(load(at + GATE_O * column, units))
+        z = sums + r * GATES * between
+        i = sigmoid(load(z + GATE_I * between, units))
+        f = sigmoid(load(z + GATE_F * between, units))
+        g = tanh(load(z + GATE_G * between, units))
+        o = sigmoid(load(z + GATE_O * between, units))
 
         c_r = f * load(c_prev + r * column, units) + i * g
         h_r = o * tanh(c_r)
 
-        store(at + GATE_I * column, i, units)
-        store(at + GATE_F * column, f, units)
-        store(at + GATE_G * column, g, units)
-        store(at + GATE_O * column, o, units)
+        if keep:
+            at = gates + r * GATES * column
+            store(at + GATE_I * column, i, units)
+            store(at + GATE_F * column, f, units)
+            store(at + GATE_G * column, g, units)
+            store(at + GATE_O * column, o, units)
         store(c + r * column, c_r, units)
         store(h + r * column, h_r, units)
 
@@ -104,15 +108,23 @@ def pack_gate(gate, w, w_row, H, depth, packed):
 
 
 @inline
+def pack_bias(gate, b, H, packed):
+    """Pack one gate's biases ``b (H)`` between those of the other gates."""
+    block = lanes(b)
+    for j in range(0, H, block):
+        store_full(packed + (j * GATES + gate * block), load(b + j, H - j))
+
+
+@inline
 def pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, weights, D, H):
     """The forward weights: bias, input to hidden, hidden to hidden."""
     across = GATES * padded(weights, H)
     w_x = weights + across
     w_h = w_x + across * D
-    copy_row(H, weights + GATE_I * H, b_i)
-    copy_row(H, weights + GATE_F * H, b_f)
-    copy_row(H, weights + GATE_G * H, b_c)
-    copy_row(H, weights + GATE_O * H, b_o)
+    pack_bias(GATE_I, b_i, H, weights)
+    pack_bias(GATE_F, b_f, H, weights)
+    pack_bias(GATE_G, b_c, H, weights)
+    pack_bias(GATE_O, b_o, H, weights)
     pack_gate(GATE_I, w_i + H, H + D, H, D, w_x)
     pack_gate(GATE_F, w_f + H, H + D, H, D, w_x)
     pack_gate(GATE_G, w_c + H, H + D, H, D, w_x)
@@ -127,7 +139,7 @@ def pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, weights, D, H):
 def pack_backward(w_f, w_i, w_c, w_o, weights, D, H):
     """The backward weights: hidden to hidden, input to hidden, both the other way."""
     w_h = weights
-    w_x = weights + padded(weights, H) * GATES * H
+    w_x = weights + paneled(weights, H) * GATES * H
     pack_rows(H, w_i, H + D, GATE_I * H, H, w_h, GATES * H)
     pack_rows(H, w_f, H + D, GATE_F * H, H, w_h, GATES * H)
     pack_rows(H, w_c, H + D, GATE_G * H, H, w_h, GATES * H)
@@ -139,81 +151,119 @@ def pack_backward(w_f, w_i, w_c, w_o, weights, D, H):
 
 
 @inline
-def _multiply_panels(rows, units, H, out, start, start_row, x, x_row, w, depth):
-    if rows <= THIN:
-        multiply_thin(
-            rows, GATES, out, GATES * H, start, intp(start_row), units, H, units,
-            x, x_row, 1, w, depth,
-        )  # fmt: skip
-        return
-    panel = tile_zero(out, PANEL, 1)
+def _multiply_panels(rows, block, sums, start, start_row, x, x_row, w, depth):
+    row = GATES * block
+    vector = lanes(sums)
+    columns = GATES * vector
+    if IN_ONE:
+        if rows == 1:
+            multiply_tile(
+                tile_zero(sums, PANEL, 1), 0, sums, row, start, start_row, vector, block, vector,
+                columns, x, x_row, 1, w, depth,
+            )  # fmt: skip
+            return
+    else:
+        if rows <= THIN:
+            multiply_thin(
+                rows, sums, row, start, intp(start_row), vector, block, vector, columns,
+                x, x_row, 1, w, depth,
+            )  # fmt: skip
+            return
     for gate in range(0, GATES, PANEL):
         multiply_panel(
-            panel, rows, out + gate * H, GATES * H, start + gate * H, intp(start_row), units,
-            H, units, x, x_row, 1, w + gate * lanes(w) * depth, depth,
+            rows, sums + gate * block, row, start + gate * block, intp(start_row), vector,
+            block, vector, columns, x, x_row, 1, w + gate * vector * depth, depth,
         )  # fmt: skip
 
 
 @inline
-def multiply_gates(rows, units, H, out, start, start_row, x, x_row, w, depth):
-    """``out = start + x @ w`` for all gates of `units` adjacent units."""
-    if units > lanes(out) // 2:
-        _multiply_panels(rows, units, H, out, start, start_row, x, x_row, w, depth)
+def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
+    """``sums (rows, 4, block) = start + x @ w``: all gates of `units` adjacent units."""
+    block = lanes(sums)
+    if units > block // 2:
+        _multiply_panels(rows, block, sums, start, start_row, x, x_row, w, depth)
     else:
         _multiply_panels(
-            rows, units, H, narrow(out), narrow(start), start_row, narrow(x), x_row, narrow(w),
-            depth,
+            rows, block, narrow(sums), narrow(start), start_row, narrow(x), x_row, narrow(w), depth
+        )
+
+
+@inline
+def input_sums(rows, H, sums, apart, bias, x, w_x, D):
+    """``sums = b + x W_x`` of all units, block after block, `apart` rows from one to the next."""
+    block = lanes(sums)
+    for j in range(0, H, block):
+        multiply_gates(
+            rows, min(block, H - j), sums + j * GATES * apart, bias + j * GATES, 0,
+            x, D, w_x + j * GATES * D, D,
         )  # fmt: skip
 
 
 @inline
-def advance(rows, units, H, gates, weights, depth, c_prev, c, h_prev, h):
-    """One step of `units` adjacent units: the state's product, then the pointwise part."""
-    multiply_gates(rows, units, H, gates, gates, GATES * H, h_prev, H, weights, depth)
-    if units > lanes(h) // 2:
-        step_forward(rows, units, H, gates, c_prev, c, h)
-    else:
-        step_forward(rows, units, H, narrow(gates), narrow(c_prev), narrow(c), narrow(h))
+def add_state_sums(rows, H, sums, apart, h_prev, w_h, backwards):
+    """``sums += h W_h``, likewise; from the last block to the first if `backwards`."""
+    block = lanes(sums)
+    last = padded(sums, H) - block
+    for n in range(0, H, block):
+        j = last - n if backwards else n
+        sums_j = sums + j * GATES * apart
+        multiply_gates(
+            rows, min(block, H - j), sums_j, sums_j, GATES * block, h_prev, H,
+            w_h + j * GATES * H, H,
+        )  # fmt: skip
 
 
 @inline
-def forward_steps(x, weights, gates, S, c, C, h, T, B, D, H, steps, b0, b1):
+def pointwise_forward(rows, H, sums, apart, gates, keep, c_prev, c, h):
+    """`step_forward` of all units; `sums` as for `input_sums`, the others (rows, H).
+
+    It comes after the products of all of them: a CPU that waits for one has the others to do.
+    """
+    block = lanes(h)
+    for j in range(0, H, block):
+        units = min(block, H - j)
+        sums_j = sums + j * GATES * apart
+        if units > block // 2:
+            step_forward(rows, units, sums_j, block, gates + j, H, keep, c_prev + j, c + j, h + j)
+        else:
+            step_forward(
+                rows, units, narrow(sums_j), block, narrow(gates + j), H, keep,
+                narrow(c_prev + j), narrow(c + j), narrow(h + j),
+            )  # fmt: skip
+
+
+@inline
+def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, b0, b1):
     """All steps of the rows from `b0` to `b1`; the inputs' products `steps` at a time.
 
-    Of the gates `S` steps are kept, of the cell `C`.
+    sums : room for the pre-activations of `steps` steps, written.
+    gates : written if `keep`.  Of the cell `C` steps are kept.
     """
     rows = b1 - b0
-    block = lanes(h)
-    blocks = padded(h, H) // block
+    row = GATES * lanes(sums)
     across = GATES * padded(weights, H)
     w_x = weights + across
     w_h = w_x + across * D
+    apart = steps * rows
     together = steps if rows == B else 1  # steps whose rows lie evenly spaced
+    sums = sums + steps * b0 * across
     for t0 in range(0, T, steps):
         n = min(steps, T - t0)
-        for j in range(0, H, block):
-            units = min(block, H - j)
-            for t in range(t0, t0 + n, together):
-                gates_j = gates + (((t % S) * B + b0) * GATES * H + j)
-                x_t = x + (t * B + b0) * D
-                multiply_gates(
-                    rows * min(together, t0 + n - t), units, H, gates_j, weights + j, 0,
-                    x_t, D, w_x + j * GATES * D, D,
-                )  # fmt: skip
+        for t in range(t0, t0 + n, together):
+            input_sums(
+                rows * min(together, t0 + n - t), H, sums + (t - t0) * rows * row, apart, weights,
+                x + (t * B + b0) * D, w_x, D,
+            )  # fmt: skip
         for t in range(t0, t0 + n):
-            gates_t = gates + ((t % S) * B + b0) * GATES * H
-            h_prev = h + (t * B + b0) * H
-            h_t = h_prev + B * H
-            c_prev = c + ((t % C) * B + b0) * H
-            c_t = c + (((t + 1) % C) * B + b0) * H
-            for n_block in range(blocks):
-                # Every second step backwards: the weights last read are still in cache.
-                j = block * (n_block if t % 2 == 0 else blocks - 1 - n_block)
-                units = min(block, H - j)
-                advance(
-                    rows, units, H, gates_t + j, w_h + j * GATES * H, H,
-                    c_prev + j, c_t + j, h_prev, h_t + j,
-                )  # fmt: skip
+            at = t * B + b0
+            sums_t = sums + (t - t0) * rows * row
+            h_prev = h + at * H
+            # Every second step backwards: the weights last read are still in cache.
+            add_state_sums(rows, H, sums_t, apart, h_prev, w_h, t % 2 == 1)
+            pointwise_forward(
+                rows, H, sums_t, apart, gates + at * GATES * H, keep,
+                c + ((t % C) * B + b0) * H, c + (((t + 1) % C) * B + b0) * H, h_prev + B * H,
+            )  # fmt: skip
 
 
 @inline
@@ -270,7 +320,7 @@ def weight_gradients(x, h, dgates, dw, db, N, D, H, g0, g1, scratch):
 @inline
 def input_gradient(dgates, weights, dx, rows, D, H):
     """``dx (rows, D)`` from ``dgates (rows, 4, H)``."""
-    w_x = weights + padded(weights, H) * GATES * H
+    w_x = weights + paneled(weights, H) * GATES * H
     multiply(rows, D, dx, D, dx, D, 0, dgates, GATES * H, 1, w_x, GATES * H)
 
 
@@ -294,11 +344,12 @@ def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward):
 
 
 @kernel
-def lstm_forward(x, weights, gates, c, h, steps, fresh, b0, b1):
+def lstm_forward(x, weights, sums, gates, c, h, steps, fresh, b0, b1):
     """``h`` and ``c (T + 1, B, H)``, slot 0 read, from ``x (T, B, D)``; rows `b0` to `b1`.
 
-    gates : (T, B, 4, H), written with the activated gates; where only the result counts,
-        (steps, B, 4, H) is enough, and (1, B, H) for `c`, which is then updated in place.
+    sums : (steps, B, 4, H padded), written on the way.
+    gates : (T, B, 4, H), written with the activated gates; where only the result counts, it may
+        be empty, and (1, B, H) is enough for `c`, which is then updated in place.
     fresh : whether the first state is zero, whatever slot 0 holds.
     """
     T, B, D = x.shape
@@ -307,28 +358,25 @@ def lstm_forward(x, weights, gates, c, h, steps, fresh, b0, b1):
         zero_row((b1 - b0) * H, pointer(h) + b0 * H)
         zero_row((b1 - b0) * H, pointer(c) + b0 * H)
     forward_steps(
-        pointer(x), pointer(weights), pointer(gates), gates.shape[0], pointer(c), c.shape[0],
-        pointer(h), T, B, D, H, steps, b0, b1,
+        pointer(x), pointer(weights), pointer(sums), pointer(gates), gates.size > 0,
+        pointer(c), c.shape[0], pointer(h), T, B, D, H, steps, b0, b1,
     )  # fmt: skip
 
 
 @kernel
-def lstm_step(x, weights, gates, h, c):
-    """One step: ``h`` and ``c (B, H)`` in place, from ``x (B, D)``; gates (B, 4, H), written."""
+def lstm_step(x, weights, sums, h, c):
+    """One step: ``h`` and ``c (B, H)`` in place, from ``x (B, D)``.
+
+    sums : (B, 4, H padded), written on the way.
+    """
     B, D = x.shape
     H = h.shape[1]
-    x, weights, gates, h, c = pointer(x), pointer(weights), pointer(gates), pointer(h), pointer(c)
-    block = lanes(h)
+    x, weights, sums, h, c = pointer(x), pointer(weights), pointer(sums), pointer(h), pointer(c)
     across = GATES * padded(weights, H)
     w_x = weights + across
-    w_h = w_x + across * D
-    for j in range(0, H, block):
-        units = min(block, H - j)
-        at = j * GATES
-        multiply_gates(B, units, H, gates + j, weights + j, 0, x, D, w_x + at * D, D)
-        multiply_gates(B, units, H, gates + j, gates + j, GATES * H, h, H, w_h + at * H, H)
-    for j in range(0, H, block):
-        step_forward(B, min(block, H - j), H, gates + j, c + j, c + j, h + j)
+    input_sums(B, H, sums, B, weights, x, w_x, D)
+    add_state_sums(B, H, sums, B, h, w_x + across * D, False)
+    pointwise_forward(B, H, sums, B, sums, False, c, c, h)
 
 
 @kernel
@@ -376,14 +424,15 @@ def lstm_weight_gradients(x, h, dgates, dw, db, scratch, g0, g1):
 @kernel
 def lstm_notebook_forward(
     x, a0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
-    scratch, x_rows, gates, c_rows, h, y_rows, a, c, y, steps,
+    scratch, x_rows, sums, gates, c_rows, h, y_rows, a, c, y, steps,
 ):  # fmt: skip
     """The whole of `lstm_forward`, in the notebooks' layout.
 
     x : (D, B, T), a0 : (H, B), weights as the notebooks have them; read.
     x_rows : (T, B, D), gates : (T, B, 4, H), c_rows, h : (T + 1, B, H), kept for the way
         back; written.
-    y_rows : (T, B, O), written on the way; a, c : (H, B, T), y : (O, B, T), written.
+    sums : (steps, B, 4, H padded), y_rows : (T, B, O), written on the way.
+    a, c : (H, B, T), y : (O, B, T), written.
     """
     D, B, T = x.shape
     O, H = w_y.shape
@@ -396,7 +445,9 @@ def lstm_notebook_forward(
     reverse_axes(pointer(x), x_rows, D, B, T)
     transpose(pointer(a0), B, h, H, H, B, H)
     zero_row(B * H, c_rows)
-    forward_steps(x_rows, scratch, gates, T, c_rows, T + 1, h, T, B, D, H, steps, 0, B)
+    forward_steps(
+        x_rows, scratch, pointer(sums), gates, True, c_rows, T + 1, h, T, B, D, H, steps, 0, B
+    )
     reverse_axes(h + B * H, pointer(a), T, B, H)
     reverse_axes(c_rows + B * H, pointer(c), T, B, H)
     predict(h + B * H, pointer(w_y), pointer(b_y), scratch, y_rows, T * B, H, O)

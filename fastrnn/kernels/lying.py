@@ -8,7 +8,7 @@ is packed when its turn comes.  Sums take their terms in the same order as in `l
 from numba import intp
 
 from ._jit import inline, part
-from .linear import accumulate, multiply, multiply_panel, pack_rows, transpose
+from .linear import accumulate, multiply, multiply_columns, pack_rows, transpose
 from .simd import (
     ROWS,
     WIDTH,
@@ -32,35 +32,24 @@ def _multiply_strips(
     rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth, packed
 ):
     """`multiply_lying`: a strip of at most `STRIP` by a panel is packed when its turn comes."""
-    wide = tile_zero(out, WIDTH, 1)
-    single = tile_zero(out, 1, 1)
     column = lanes(out)
-    j = 0
-    while j < columns:
-        is_wide = columns - j >= tile_columns(wide)
-        width = tile_columns(wide) if is_wide else column
-        count = min(column, columns - j)
+    width = WIDTH * column
+    for j in range(0, columns, width):
         k = 0
         while k == 0 or k < depth:
             n = min(STRIP, depth - k)
             for v in range(0, width, column):
                 lying = w + ((j + v) * w_row + k)
-                transpose(lying, w_row, packed + v, width, min(column, columns - j - v), n, column)
+                count = max(0, min(column, columns - j - v))
+                transpose(lying, w_row, packed + v, width, count, n, column)
             out_j = out + j
             start_j = out_j if k > 0 else start + j
             start_j_row = out_row if k > 0 else start_row
-            if is_wide:
-                multiply_panel(
-                    wide, rows, out_j, out_row, start_j, start_j_row, count, column, count,
-                    x + k, x_row, 1, packed, n,
-                )  # fmt: skip
-            else:
-                multiply_panel(
-                    single, rows, out_j, out_row, start_j, start_j_row, count, column, count,
-                    x + k, x_row, 1, packed, n,
-                )  # fmt: skip
+            multiply_columns(
+                rows, out_j, out_row, start_j, intp(start_j_row), column, columns - j,
+                x + k, x_row, 1, packed, n,
+            )  # fmt: skip
             k += STRIP
-        j += width
 
 
 @part
@@ -90,10 +79,10 @@ def _multiply_block_tile(
 ):
     block = tile_columns(tile)
     for j in range(0, columns, block):
-        total = tile_load(tile, start + (r * start_row + j), block, start_row, block)
+        total = tile_load(tile, start + (r * start_row + j), block, start_row, block, block)
         for k in range(0, depth, block):
             total = rank_block(total, w + (j * w_row + k), w_row, x + (r * x_row + k), x_row)
-        tile_store(total, out + (r * out_row + j), block, out_row, block)
+        tile_store(total, out + (r * out_row + j), block, out_row, block, block)
 
 
 @inline
@@ -144,13 +133,15 @@ def _multiply_rows(panel, rows, columns, out, out_row, kept, x, x_row, w, w_row,
 @inline
 def _multiply_rows_tile(tile, r, columns, out, out_row, kept, x, x_row, w, w_row, depth):
     column = lanes(out)
+    across = tile_columns(tile)
     for k in range(0, depth, NEAR):
-        for j in range(0, columns, tile_columns(tile)):
+        for j in range(0, columns, across):
             at = out + (r * out_row + j)
-            total = tile_load(tile, at, column, out_row, kept if k == 0 else column)
+            read = kept if k == 0 else column
+            total = tile_load(tile, at, column, out_row, read, across)
             for i in range(k, min(k + NEAR, depth)):
                 total = rank1(total, w + (i * w_row + j), 0, x + (r * x_row + i), x_row)
-            tile_store(total, at, column, out_row, column)
+            tile_store(total, at, column, out_row, column, across)
 
 
 @inline

@@ -16,4 +16,5 @@ def multiply_tile(w, x, out, repeats):
     for _ in range(repeats):
         for k in range(depth):
             tile = rank1(tile, w + k * tile_columns(tile), 0, x + k * ROWS, 1)
-    tile_store(tile, out, columns // WIDTH, columns, columns // WIDTH)
+    lanes = columns // WIDTH
+    tile_store(tile, out, lanes, columns, lanes, lanes)

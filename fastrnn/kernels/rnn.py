@@ -23,7 +23,7 @@ from .linear import (
     transpose,
     zero_row,
 )
-from .simd import lanes, load, padded, pointer, store
+from .simd import lanes, load, padded, paneled, pointer, store
 
 
 @inline
@@ -44,26 +44,25 @@ def step_backward(units, h, dh, dz):
 @inline
 def pack_forward(w_ax, w_aa, b_a, weights, D, H):
     """The forward weights: bias, input to hidden, hidden to hidden."""
-    across = padded(weights, H)
     copy_row(H, weights, b_a)
-    pack_columns(H, w_ax, D, D, weights + across)
-    pack_columns(H, w_aa, H, H, weights + (across + across * D))
+    w_x = weights + padded(weights, H)
+    pack_columns(H, w_ax, D, D, w_x)
+    pack_columns(H, w_aa, H, H, w_x + paneled(weights, H) * D)
 
 
 @inline
 def pack_backward(w_ax, w_aa, weights, D, H):
     """The backward weights: hidden to hidden, input to hidden, both the other way."""
     pack_rows(H, w_aa, H, 0, H, weights, H)
-    pack_rows(D, w_ax, D, 0, H, weights + padded(weights, H) * H, H)
+    pack_rows(D, w_ax, D, 0, H, weights + paneled(weights, H) * H, H)
 
 
 @inline
 def forward_steps(x, weights, h, T, B, D, H, steps, b0, b1):
     """All steps of the rows from `b0` to `b1`; the inputs' products `steps` at a time."""
     rows = b1 - b0
-    across = padded(weights, H)
-    w_x = weights + across
-    w_h = w_x + across * D
+    w_x = weights + padded(weights, H)
+    w_h = w_x + paneled(weights, H) * D
     for t0 in range(0, T, steps):
         n = min(steps, T - t0)
         if rows == B:
@@ -121,7 +120,7 @@ def weight_gradients(x, h, dz, dw_ax, dw_aa, db, N, D, H, g0, g1, scratch):
 @inline
 def input_gradient(dz, weights, dx, rows, D, H):
     """``dx (rows, D)`` from ``dz (rows, H)``."""
-    w_x = weights + padded(weights, H) * H
+    w_x = weights + paneled(weights, H) * H
     multiply(rows, D, dx, D, dx, D, 0, dz, H, 1, w_x, H)
 
 
@@ -162,10 +161,10 @@ def rnn_step(x, weights, z, h):
     B, D = x.shape
     H = h.shape[1]
     weights, z, h = pointer(weights), pointer(z), pointer(h)
-    across = padded(weights, H)
-    w_x = weights + across
+    w_x = weights + padded(weights, H)
+    w_h = w_x + paneled(weights, H) * D
     multiply(B, H, z, H, weights, 0, H, pointer(x), D, 1, w_x, D)
-    multiply(B, H, z, H, z, H, H, h, H, 1, w_x + across * D, H)
+    multiply(B, H, z, H, z, H, H, h, H, 1, w_h, H)
     step_forward(B * H, z)
     copy_row(B * H, h, z)
 

@@ -163,15 +163,22 @@ def _store(builder, vector, pointer, value):
     builder.store(value, where, align=vector.dtype.bitwidth // 8)
 
 
-def _mask(builder, vector, count):
-    """Lanes below `count`."""
+def _mask(builder, vector, count, first=0):
+    """Lanes below `count`, when the first one is number `first`."""
     word = ir.IntType(32)
     lanes = ir.VectorType(word, vector.lanes)
     limit = builder.insert_element(
         ir.Constant(lanes, ir.Undefined), builder.trunc(count, word), ir.Constant(word, 0)
     )
     limit = builder.shuffle_vector(limit, limit, ir.Constant(lanes, [0] * vector.lanes))
-    return builder.icmp_signed("<", ir.Constant(lanes, list(range(vector.lanes))), limit)
+    numbers = ir.Constant(lanes, list(range(first, first + vector.lanes)))
+    return builder.icmp_signed("<", numbers, limit)
+
+
+def _below(builder, vector, count, first=0):
+    """`_mask`, and whether that is all lanes."""
+    full = builder.icmp_signed(">=", count, ir.Constant(count.type, first + vector.lanes))
+    return _mask(builder, vector, count, first), full
 
 
 def _masked_load(builder, vector, pointer, mask):
@@ -193,34 +200,31 @@ def _masked_store(builder, vector, pointer, value, mask):
     _call(builder, name, ir.VoidType(), [value, where, align, mask])
 
 
-def _is_full(builder, vector, count):
-    return builder.icmp_signed(">=", count, ir.Constant(count.type, vector.lanes))
-
-
-def _load_part(builder, vector, pointer, count):
-    """Load `count` lanes, the others zero; memory beyond them is not read."""
+def _load_part(builder, vector, pointer, lanes):
+    """Load the lanes that `_below` names, the others zero; memory beyond them is not read."""
+    mask, is_full = lanes
     if HAS_MASKS:
-        return _masked_load(builder, vector, pointer, _mask(builder, vector, count))
+        return _masked_load(builder, vector, pointer, mask)
     slot = cgutils.alloca_once(builder, _vector_ir(vector))
-    with builder.if_else(_is_full(builder, vector, count)) as (full, part):
+    with builder.if_else(is_full) as (full, part):
         with full:
             builder.store(_load(builder, vector, pointer), slot)
         with part:
-            mask = _mask(builder, vector, count)
             builder.store(_masked_load(builder, vector, pointer, mask), slot)
     return builder.load(slot)
 
 
-def _store_part(builder, vector, pointer, value, count):
-    """Store `count` lanes; memory beyond them is not touched."""
+def _store_part(builder, vector, pointer, value, lanes):
+    """Store the lanes that `_below` names; memory beyond them is not touched."""
+    mask, is_full = lanes
     if HAS_MASKS:
-        _masked_store(builder, vector, pointer, value, _mask(builder, vector, count))
+        _masked_store(builder, vector, pointer, value, mask)
         return
-    with builder.if_else(_is_full(builder, vector, count)) as (full, part):
+    with builder.if_else(is_full) as (full, part):
         with full:
             _store(builder, vector, pointer, value)
         with part:
-            _masked_store(builder, vector, pointer, value, _mask(builder, vector, count))
+            _masked_store(builder, vector, pointer, value, mask)
 
 
 # --- pointers -----------------------------------------------------------------------
@@ -283,6 +287,18 @@ def padded(typingctx, p, columns):
 
 
 @intrinsic
+def paneled(typingctx, p, columns):
+    """`columns` rounded up to whole panels of a pointer's type."""
+    panel = WIDTH * p.vector.lanes
+
+    def codegen(context, builder, sig, args):
+        up = builder.add(args[1], args[1].type(panel - 1))
+        return builder.and_(up, args[1].type(-panel))
+
+    return types.intp(p, types.intp), codegen
+
+
+@intrinsic
 def peek(typingctx, p):
     """Read one element."""
 
@@ -324,7 +340,8 @@ def load(typingctx, p, count):
     vector = p.vector
 
     def codegen(context, builder, sig, args):
-        return _load_part(builder, vector, *args)
+        p, count = args
+        return _load_part(builder, vector, p, _below(builder, vector, count))
 
     return vector(p, types.intp), codegen
 
@@ -334,7 +351,8 @@ def store(typingctx, p, v, count):
     """Write the first `count` lanes of `v` at `p`."""
 
     def codegen(context, builder, sig, args):
-        _store_part(builder, v, *args)
+        p, value, count = args
+        _store_part(builder, v, p, value, _below(builder, v, count))
         return context.get_dummy_value()
 
     return types.void(p, v, types.intp), codegen
@@ -584,8 +602,8 @@ def tile_like(typingctx, tile, rows):
 
 @intrinsic
 def tile_columns(typingctx, tile):
-    """Elements across a tile, or across the first of its panels; known when compiling."""
-    columns = min(tile.width, WIDTH) * tile.vector.lanes
+    """Elements across a tile; known when compiling."""
+    columns = tile.width * tile.vector.lanes
 
     def codegen(context, builder, sig, args):
         return context.get_constant(types.intp, columns)
@@ -603,6 +621,8 @@ def rank1(typingctx, tile, w, panel, x, x_row):
 
     def codegen(context, builder, sig, args):
         registers, w, panel, x, x_row = args
+        if tile.rows == 1:
+            _keep_rolled(builder)
         weights = []
         for v in range(tile.width):
             begin = builder.mul(panel, panel.type(v // WIDTH))
@@ -620,41 +640,64 @@ def rank1(typingctx, tile, w, panel, x, x_row):
     return tile(tile, w, types.intp, x, types.intp), codegen
 
 
+def _keep_rolled(builder):
+    """Keep the loop around this as it is: many loads, each in a stride of its own, prefetch badly.
+
+    An empty statement that LLVM may not copy to where it does not know whether it would be run.
+    """
+    nothing = ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "", side_effect=True)
+    builder.call(nothing, [], attrs=("convergent",))
+
+
 def _tile_offsets(builder, tile, column, row):
-    """Each register's number and its offset when columns and rows lie that far apart."""
+    """Each register's vector and number, and its offset when columns and rows lie so far apart."""
     for r in range(tile.rows):
         for v in range(tile.width):
             across = builder.mul(column, ir.Constant(column.type, v))
             down = builder.mul(row, ir.Constant(row.type, r))
-            yield r * tile.width + v, builder.add(across, down)
+            yield v, r * tile.width + v, builder.add(across, down)
+
+
+def _tile_lanes(builder, tile, count, columns):
+    """For each vector of a row the lanes that there are, as of `_below`."""
+    vector = tile.vector
+    mask, full = _below(builder, vector, count)
+    for v in range(tile.width):
+        mask_v, full_v = _below(builder, vector, columns, v * vector.lanes)
+        yield builder.and_(mask, mask_v), builder.and_(full, full_v)
 
 
 @intrinsic
-def tile_load(typingctx, tile, p, column, row, count):
-    """The tile at `p`, vectors `column` and rows `row` elements apart, `count` lanes of each."""
+def tile_load(typingctx, tile, p, column, row, count, columns):
+    """The tile at `p`, vectors `column` and rows `row` elements apart.
+
+    Of each vector `count` lanes are read, and of all that are in a row no more than `columns`.
+    """
 
     def codegen(context, builder, sig, args):
-        registers, p, column, row, count = args
-        for at, offset in _tile_offsets(builder, tile, column, row):
-            value = _load_part(builder, tile.vector, _offset(builder, p, offset), count)
+        registers, p, column, row, *limits = args
+        lanes = list(_tile_lanes(builder, tile, *limits))
+        for v, at, offset in _tile_offsets(builder, tile, column, row):
+            value = _load_part(builder, tile.vector, _offset(builder, p, offset), lanes[v])
             registers = builder.insert_value(registers, value, at)
         return registers
 
-    return tile(tile, p, types.intp, types.intp, types.intp), codegen
+    return tile(tile, p, *(types.intp,) * 4), codegen
 
 
 @intrinsic
-def tile_store(typingctx, tile, p, column, row, count):
+def tile_store(typingctx, tile, p, column, row, count, columns):
     """Write the tile at `p`, laid out as for `tile_load`."""
 
     def codegen(context, builder, sig, args):
-        registers, p, column, row, count = args
-        for at, offset in _tile_offsets(builder, tile, column, row):
+        registers, p, column, row, *limits = args
+        lanes = list(_tile_lanes(builder, tile, *limits))
+        for v, at, offset in _tile_offsets(builder, tile, column, row):
             value = builder.extract_value(registers, at)
-            _store_part(builder, tile.vector, _offset(builder, p, offset), value, count)
+            _store_part(builder, tile.vector, _offset(builder, p, offset), value, lanes[v])
         return context.get_dummy_value()
 
-    return types.void(tile, p, types.intp, types.intp, types.intp), codegen
+    return types.void(tile, p, *(types.intp,) * 4), codegen
 
 
 @intrinsic
@@ -666,7 +709,7 @@ def tile_prefetch(typingctx, tile, p, column, row):
         word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
         write, near, data = (ir.Constant(word, number) for number in (1, 3, 1))
         below = _offset(builder, p, builder.mul(row, ir.Constant(row.type, tile.rows)))
-        for _, offset in _tile_offsets(builder, tile, column, row):
+        for _, _, offset in _tile_offsets(builder, tile, column, row):
             line = builder.bitcast(_offset(builder, below, offset), byte)
             _call(builder, "llvm.prefetch.p0", ir.VoidType(), [line, write, near, data])
         return context.get_dummy_value()
@@ -763,10 +806,12 @@ def transpose_part(typingctx, source, source_row, rows, columns, out, out_row, s
         loaded = []
         for r in range(vector.lanes):
             at = row(source, only_below(rows, r, source_row), r)
-            loaded.append(_load_part(builder, vector, at, only_below(rows, r, columns)))
+            lanes = _below(builder, vector, only_below(rows, r, columns))
+            loaded.append(_load_part(builder, vector, at, lanes))
         for r, column in enumerate(_transposed(builder, loaded)):
             at = row(out, only_below(columns, r, out_row), r)
-            _store_part(builder, vector, at, column, only_below(columns, r, stored))
+            lanes = _below(builder, vector, only_below(columns, r, stored))
+            _store_part(builder, vector, at, column, lanes)
         return context.get_dummy_value()
 
     sig = types.void(source, types.intp, types.intp, types.intp, out, types.intp, types.intp)

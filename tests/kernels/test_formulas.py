@@ -39,9 +39,10 @@ def rnn_backward(units, h, dh, dz):
 
 
 @njit(error_model="numpy")
-def lstm_forward(rows, units, column, gates, c_prev, c, h):
+def lstm_forward(rows, units, sums, between, gates, column, keep, c_prev, c, h):
     lstm.step_forward(
-        rows, units, column, pointer(gates), pointer(c_prev), pointer(c), pointer(h)
+        rows, units, pointer(sums), between, pointer(gates), column, keep,
+        pointer(c_prev), pointer(c), pointer(h),
     )  # fmt: skip
 
 
@@ -101,12 +102,21 @@ def test_lstm(in_place: bool, dtype: Any) -> None:
         c_prev, dh, dc = (normal((ROWS, units), dtype, seed) for seed in (1, 2, 3))
         exact = exact_lstm(*(array.astype(np.longdouble) for array in (z, c_prev, dh, dc)))
 
-        gates = Lines(z.shape, dtype, z)
+        sums = Lines(z.shape, dtype, z)
+        gates = sums if in_place else Lines(z.shape, dtype)
         column = gates.column
         old = Lines(c_prev.shape, dtype, c_prev)
         new = old if in_place else Lines(c_prev.shape, dtype)
         h = Lines(c_prev.shape, dtype)
-        lstm_forward(ROWS, units, column, gates.memory, old.memory, new.memory, h.memory)
+        for keep, kept, after in (
+            (False, Lines(z.shape, dtype), Lines(c_prev.shape, dtype)),
+            (True, gates, new),
+        ):
+            lstm_forward(
+                ROWS, units, sums.memory, column, kept.memory, column, keep,
+                old.memory, after.memory, h.memory,
+            )  # fmt: skip
+            assert keep or np.isnan(kept.read()).all()
         got = {"gates": gates.read().copy(), "c": new.read().copy(), "h": h.read()}
 
         old = Lines(c_prev.shape, dtype, c_prev)

@@ -96,7 +96,7 @@ def test_multiply_lying(dtype: Any) -> None:
 def test_multiply_back(dtype: Any) -> None:
     for rows, columns, depth in product(ROWS, SIZES, SIZES):
         x, w = Matrix((rows, depth), dtype, 0), Matrix((depth, columns), dtype, 1)
-        packed = guarded(depth * lanes(dtype), dtype)
+        packed = guarded(depth * WIDTH * lanes(dtype), dtype)
         out = Matrix((rows, columns), dtype)
         for kept in (0, columns):
             multiply_back(
@@ -111,7 +111,8 @@ def test_multiply_back(dtype: Any) -> None:
 def test_outer(dtype: Any) -> None:
     for depth, rows, columns in product(ROWS, SIZES, SIZES):
         x_t, y = Matrix((rows, depth), dtype, 0), Matrix((depth, columns), dtype, 1)
-        packed = guarded(depth * -(-columns // lanes(dtype)) * lanes(dtype), dtype)
+        panel = WIDTH * lanes(dtype)
+        packed = guarded(depth * -(-columns // panel) * panel, dtype)
         out = Matrix((rows, columns), dtype)
         outer(
             rows, columns, out.memory, out.row, x_t.memory, x_t.row, y.memory, y.row, depth, packed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from fastrnn.kernels.simd import (
     load_full,
     narrow,
     padded,
+    paneled,
     peek,
     pointer,
     poke,
@@ -260,7 +262,8 @@ def test_add_exponent(dtype: Any, view: Any) -> None:
 def round_up(view):
     @njit(error_model="numpy")
     def function(array, columns):
-        return padded(view(array), columns), simd.lanes(view(array))
+        p = view(array)
+        return padded(p, columns), simd.lanes(p), paneled(p, columns)
 
     return function
 
@@ -269,8 +272,10 @@ def round_up(view):
 @each_width
 def test_padded(dtype: Any, view: Any) -> None:
     n = lanes(dtype, view)
-    for columns in range(3 * n):
-        assert round_up(view)(np.zeros(1, dtype), columns) == (-(-columns // n) * n, n)
+    panel = WIDTH * n
+    for columns in range(2 * panel):
+        expected = -(-columns // n) * n, n, -(-columns // panel) * panel
+        assert round_up(view)(np.zeros(1, dtype), columns) == expected
 
 
 # --- tiles ------------------------------------------------------------------------------
@@ -279,14 +284,14 @@ def test_padded(dtype: Any, view: Any) -> None:
 @cache
 def tile_products(view):
     @njit(error_model="numpy")
-    def function(source, out, out_row, w, x, x_row, depth, count):
+    def function(source, out, out_row, w, x, x_row, depth, count, columns):
         """``source + x @ w``, three rows of a full panel."""
         column = simd.lanes(view(out))
         tile = tile_like(tile_zero(view(out), WIDTH, 1), 3)
-        tile = tile_load(tile, view(source), column, out_row, count)
+        tile = tile_load(tile, view(source), column, out_row, count, columns)
         for k in range(depth):
             tile = rank1(tile, view(w) + k * tile_columns(tile), 0, view(x) + k, x_row)
-        tile_store(tile, view(out), column, out_row, count)
+        tile_store(tile, view(out), column, out_row, count, columns)
 
     return function
 
@@ -302,12 +307,16 @@ def test_tiles(dtype: Any, view: Any) -> None:
         rng.integers(-4, 5, shape).astype(dtype)
         for shape in ((3, depth), (depth, across), (3, across))
     )
-    for count in (1, n - 1, n):
-        used = np.arange(across) % n < count
-        size = 2 * row + (WIDTH - 1) * n + count
+    for count, columns in product((1, n - 1, n), (1, across - n, across - n + 1, across)):
+        lane = np.arange(across) % n
+        used = (lane < count) & (np.arange(across) < columns)
+        end = columns  # and what stands between the vectors
+        size = 2 * row + end
         source, out = guarded(size, dtype), guarded(size, dtype)
-        rows_in(source, (3, across - n + count), row)[...] = old[:, : across - n + count]
-        tile_products(view)(source, out, row, guarded_copy(w), guarded_copy(x), depth, depth, count)
+        rows_in(source, (3, end), row)[...] = old[:, :end]
+        tile_products(view)(
+            source, out, row, guarded_copy(w), guarded_copy(x), depth, depth, count, columns
+        )
         whole = np.full(3 * row, np.nan, dtype)
         whole[:size] = out
         result = whole.reshape(3, row)
