@@ -16,10 +16,11 @@ import numpy as np
 from numpy import ndarray
 
 from .checks import Array, Axes, checked, common_dtype, is_ready, ready, sequence, weights
-from .packing import aligned, backward_size, forward_size
+from .packing import aligned, backward_size, forward_size, padded
 from .threads import Part, Threads
 
-THREAD_WORK = 10_000_000  # multiplications below which a second thread does not pay
+THREAD_WORK = 20_000_000  # multiplications below which a second thread does not pay
+THREAD_ROWS = 4  # and rows for each thread
 
 
 class Kernels(NamedTuple):
@@ -272,7 +273,7 @@ class Layer(ABC):
         RuntimeError
             The workspace is in use by another thread.
         """
-        usual = is_ready(x, self.dtype) and x.ndim == 3 and x.shape[2] == self.D
+        usual = self._is_usual(x, self.D)
         if not usual:
             x = checked("x", x, ("T", "B", "D"), {"D": self.D})
         T, B, _ = x.shape
@@ -328,7 +329,7 @@ class Layer(ABC):
         RuntimeError
             The workspace is in use by another thread.
         """
-        usual = is_ready(dh, self.dtype) and dh.ndim == 3 and dh.shape[2] == self.H
+        usual = self._is_usual(dh, self.H)
         if not usual:
             dh = checked("dh", dh, ("T", "B", "H"), {"H": self.H})
         T, B, H = dh.shape
@@ -405,17 +406,10 @@ class Layer(ABC):
             x_t = ready(x_t, dtype)
         B = len(x_t)
         shape = (B, self.H)
-        states = state if isinstance(state, tuple) else (state,)
-        for array in states:
-            if not (
-                type(array) is ndarray
-                and array.dtype is dtype
-                and array.flags.carray
-                and array.shape == shape
-            ):
-                self._check_overwritable(state, shape)
-        if len(states) != len(self._state) or (len(states) > 1 and states[0] is states[1]):
+        states = self._usual_state(state, shape)
+        if states is None or (len(states) > 1 and states[0] is states[1]):
             self._check_overwritable(state, shape)
+            states = state if isinstance(state, tuple) else (state,)
         try:
             buffer = self._buffers.step[B]
         except (AttributeError, KeyError):
@@ -449,6 +443,16 @@ class Layer(ABC):
 
     # --- arguments ------------------------------------------------------------------
 
+    def _is_usual(self, value: Any, last: int) -> bool:
+        """Whether kernels take this as it is: three axes, the last of this length."""
+        return (
+            type(value) is ndarray
+            and value.dtype is self.dtype
+            and value.flags.carray
+            and value.ndim == 3
+            and value.shape[2] == last
+        )
+
     def _split_state(self, argument: str, value: Any) -> list[tuple[str, Any]]:
         """The arrays of a state, each with a name for messages."""
         if len(self._state) == 1:
@@ -461,11 +465,30 @@ class Layer(ABC):
 
     def _check_states(self, argument: str, value: Any, B: int) -> Sequence[Array | None]:
         """The arrays of a state; None stands for zeros."""
+        usual = self._usual_state(value, (B, self.H))
+        if usual is not None:
+            return usual
         sizes = {"B": B, "H": self.H}
         return [
             None if array is None else checked(name, array, ("B", "H"), sizes)
             for name, array in self._split_state(argument, value)
         ]
+
+    def _usual_state(self, value: Any, shape: tuple[int, int]) -> Sequence[Array] | None:
+        """The arrays of a state if kernels take them as they are, at a small cost; else None."""
+        states = value if len(self._state) > 1 else (value,)
+        if type(states) is not tuple or len(states) != len(self._state):
+            return None
+        dtype = self.dtype
+        for array in states:
+            if not (
+                type(array) is ndarray
+                and array.dtype is dtype
+                and array.flags.carray
+                and array.shape == shape
+            ):
+                return None
+        return states
 
     def _check_overwritable(self, state: Any, shape: tuple[int, int]) -> None:
         """Refuse a state that `step` cannot overwrite, and say what keeps it from that."""
@@ -506,8 +529,8 @@ class Layer(ABC):
     # --- buffers and threads --------------------------------------------------------
 
     def _step_buffer(self, B: int) -> Array:
-        """Room for the gates of one step, each thread its own."""
-        (buffer,) = aligned(self.dtype, (B, self._gates, self.H))
+        """Room for the pre-activations of one step, each thread its own."""
+        (buffer,) = aligned(self.dtype, (B, self._gates, padded(self.H, self.dtype)))
         self._buffers.step = {B: buffer}
         return buffer
 
@@ -526,7 +549,7 @@ class Layer(ABC):
         other threads; those that none has begun, this one runs itself.  `scratch` has an array
         for each range.
         """
-        count = self._parts(work, length)
+        count = 1 if self.threads == 1 else self._parts(work, length)
         if count <= 1:
             kernel(*arguments, *scratch[:1], 0, length)
             return
@@ -543,9 +566,9 @@ class Layer(ABC):
     def _parts(self, work: int, length: int) -> int:
         """How many ranges of `length` a call with so many multiplications is split into.
 
-        One row reads the weights in the time that two take, so a range has two or more.
+        A few rows read the weights in the time that one takes, so a range has `THREAD_ROWS`.
         """
-        return 1 if self.threads == 1 else min(self.threads, length // 2, 1 + work // THREAD_WORK)
+        return min(self.threads, length // THREAD_ROWS, 1 + work // THREAD_WORK)
 
     def _own_threads(self) -> Threads:
         """The layer's threads in this process: a fork has none of its parent's."""

@@ -866,6 +866,10 @@ def test_states_that_step_cannot_overwrite(cell: Cell) -> None:
                 run.layer.step(x_t, other)
         with pytest.raises(ValueError, match=r"^state\[1\] has shape"):
             run.layer.step(x_t, (good, good[:6]))
+    else:
+        for call in (run.layer.step, lambda _, wrong: run.layer.forward(run.x, wrong)):
+            with pytest.raises(ValueError, match=r"^state has shape \(1, 7, 17\), 3 axes; wanted"):
+                call(x_t, (good,))
     for x_wrong, message in (
         (run.x[0, :, :4], r"\(7, 4\)"),
         (run.x, r"\(4, 7, 5\)"),
