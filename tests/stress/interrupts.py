@@ -23,6 +23,7 @@ from tests.compare import assert_same_bits
 from tests.problems import normal
 
 T, B, D, H = 20, 16, 16, 64
+QUIET = 0.2  # seconds; other threads have been seen to run a handler 10 ms late
 
 
 class Trial:
@@ -49,8 +50,10 @@ class Interrupts:
     """A signal whose handler raises KeyboardInterrupt while `armed`."""
 
     armed = False
+    came = False
 
     def __call__(self, *_: object) -> None:
+        self.came = True
         if self.armed:
             raise KeyboardInterrupt
 
@@ -70,12 +73,23 @@ class Interrupts:
         signal.setitimer(signal.ITIMER_REAL, 0)
         return not done
 
+    def settle(self) -> None:
+        """Stop the timer, and wait until no signal is on its way any more.
 
-def run(interrupts: int, seed: int) -> int:
+        One that the system has given to another thread is not pending, but comes when that
+        thread gets a CPU.
+        """
+        self.armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self.came = True
+        while self.came:
+            self.came = False
+            time.sleep(QUIET)
+
+
+def cut_calls(interrupt: Interrupts, interrupts: int, seed: int) -> int:
     """Interrupt so many calls; how many calls that took."""
     rng = np.random.default_rng(seed)
-    interrupt = Interrupts()
-    previous = signal.signal(signal.SIGALRM, interrupt)
     calls = cut = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fastrnn.layer, "THREAD_WORK", 1)
@@ -90,8 +104,18 @@ def run(interrupts: int, seed: int) -> int:
             cut += interrupt.cut(trial, float(rng.uniform(1e-6, span)), again)
             assert_same_bits(trial(), trial.expected)
             calls += 1
-    signal.signal(signal.SIGALRM, previous)
     return calls
+
+
+def run(interrupts: int, seed: int) -> int:
+    """`cut_calls` with its handler in place."""
+    interrupt = Interrupts()
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        return cut_calls(interrupt, interrupts, seed)
+    finally:
+        interrupt.settle()
+        signal.signal(signal.SIGALRM, previous)
 
 
 def main() -> None:
