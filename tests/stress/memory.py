@@ -48,7 +48,8 @@ def repeat(call: Call, times: int) -> None:
 def growth(call: Call, times: int) -> tuple[int, int]:
     """KiB and Numba's allocations that the second half of so many calls adds."""
     repeat(call, times // 2)
-    gc.freeze()  # collecting then takes no time over Numba's many objects
+    gc.collect()
+    gc.freeze()  # collecting again takes no time then over Numba's many objects
     before, alive = resident(), numba_alive()
     repeat(call, times - times // 2)
     gc.collect()
