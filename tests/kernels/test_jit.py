@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import json
 import os
@@ -58,6 +59,28 @@ with warnings.catch_warnings(record=True) as caught:
         "warnings": [[w.category.__name__, str(w.message)] for w in caught],
     }))
 """
+
+# One kernel for two types, whose files lie side by side; the order of the types is an argument.
+HURRY = """
+import json, sys, warnings
+
+import numpy as np
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from fastrnn.activations import tanh
+    from fastrnn.kernels.activations import tanh_array
+
+    print("ready", file=sys.stderr, flush=True)
+    sys.stdin.readline()
+    results = {name: tanh(np.linspace(-3, 3, 50, dtype=name)) for name in sys.argv[1:]}
+    print(json.dumps({
+        "tanh": {name: result.tolist() for name, result in results.items()},
+        "loaded": sum(tanh_array.stats.cache_hits.values()),
+        "compiled": sum(tanh_array.stats.cache_misses.values()),
+        "warnings": [str(w.message) for w in caught],
+    }))
+"""
 RIGHT = {"tanh": np.tanh([-0.5, 0.25]).tolist(), "bias": [1.0, 1.0]}
 
 # Appended to a source, each shows in the results: the later definition counts.
@@ -94,9 +117,11 @@ class Installation:
         # As the real package, but for the parts that have no kernels.
         (folder / "fastrnn" / "__init__.py").write_text("from .activations import tanh\n")
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, program: str = PROGRAM, **environment: str
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments],
+            [sys.executable, "-c", program, *arguments],
             cwd=self.folder,
             env={
                 **os.environ,
@@ -105,6 +130,7 @@ class Installation:
                 "NUMBA_CACHE_DIR": str(self.cache),
                 **environment,
             },
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -114,7 +140,15 @@ class Installation:
         return finish(self.start(*arguments, **environment))
 
     def files(self) -> list[Path]:
-        return sorted(self.cache.rglob("*.nbc"))
+        return sorted(file for file in self.cache.rglob("*") if file.is_file())
+
+    def assert_whole(self, count: int) -> None:
+        """So many kernels are kept, and nothing else."""
+        files = self.files()
+        assert [file.suffix for file in files] == [".nbc"] * count
+        for file in files:
+            content = file.read_bytes()
+            assert content[:32] == hashlib.sha256(content[32:]).digest()
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -150,6 +184,30 @@ def test_the_next_process_compiles_nothing(installation: Installation) -> None:
     assert result["warnings"] == []
 
 
+def test_processes_that_compile_at_the_same_moment(tmp_path: Path) -> None:
+    installed = Installation(tmp_path)
+    orders = ("float32", "float64"), ("float64", "float32")
+    processes = [installed.start(*orders[n % 2], program=HURRY) for n in range(8)]
+    for process in processes:
+        assert process.stderr
+        assert process.stderr.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    results = [finish(process) for process in processes]
+    installed.assert_whole(2)
+    results.append(finish(installed.start(*orders[0], program=HURRY)))
+    for result in results:
+        for name, numbers in result["tanh"].items():
+            expected = np.tanh(np.linspace(-3, 3, 50, dtype=name))
+            np.testing.assert_allclose(numbers, expected, rtol=4 * np.finfo(name).eps)
+        assert result["tanh"] == results[0]["tanh"]
+        assert result["loaded"] + result["compiled"] == 2
+        assert result["warnings"] == []
+    assert (results[-1]["loaded"], results[-1]["compiled"]) == (2, 0)
+
+
 @pytest.mark.parametrize("name", EDITS)
 def test_an_edit_is_never_answered_by_a_stale_kernel(installation: Installation, name: str) -> None:
     source = installation.kernels / f"{name}.py"
@@ -173,8 +231,8 @@ def test_damaged_files_are_compiled_anew_and_overwritten(installation: Installat
     for n, file in enumerate(files):
         content = file.read_bytes()
         damaged = bytearray(content)
-        damaged[-1 - n] ^= 1
-        file.write_bytes((b"", content[: len(content) // 2], bytes(damaged))[n % 3])
+        damaged[len(content) // 2] ^= 1
+        file.write_bytes((content[: len(content) // 2], bytes(damaged))[n % 2])
     result = installation.run()
     assert_results(result, RIGHT)
     assert (result["loaded"], result["compiled"]) == (0, 2)
@@ -208,6 +266,43 @@ def test_a_folder_that_can_no_longer_be_written_costs_one_warning(
     cache = str(tmp_path / "cache")
     spoil = f"import shutil; shutil.rmtree({cache!r}); open({cache!r}, 'w').close()"
     assert_one_warning(installation.run(spoil, NUMBA_CACHE_DIR=cache))
+
+
+def test_a_full_disk_costs_one_warning(installation: Installation, tmp_path: Path) -> None:
+    """A file may begin there, but not grow."""
+    pytest.importorskip("resource")
+    full = Installation(tmp_path)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    assert_one_warning(full.run(limit))
+    full.assert_whole(0)
+    # The kernels that were kept when there was room are loaded.
+    result = installation.run(limit)
+    assert_results(result, RIGHT)
+    assert (result["loaded"], result["warnings"]) == (2, [])
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "longer", "another bit"])
+def test_no_damage_is_taken_for_a_kernel(tmp_path: Path, damage: str) -> None:
+    files = _jit.KernelFiles(str(tmp_path), "name", "stamp")
+    files.save("key", {"some": "data"})
+    (file,) = tmp_path.iterdir()
+    content = file.read_bytes()
+    damaged = {
+        "empty": [b""],
+        "cut": [content[:length] for length in range(1, len(content))],
+        "longer": [content + b"\0"],
+        "another bit": [
+            content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
+            for at in range(len(content))
+            for bit in range(8)
+        ],
+    }
+    for wrong in damaged[damage]:
+        file.write_bytes(wrong)
+        assert files.load("key") is None
+    files.save("key", {"some": "data"})
+    assert file.read_bytes() == content
+    assert files.load("key") == {"some": "data"}
 
 
 def test_a_file_that_cannot_be_opened_is_compiled_anew(tmp_path: Path) -> None:
