@@ -38,11 +38,14 @@ class Packed:
 
     forward, backward : ndarray
         `backward` is empty in a layer for inference.
+    alone : bool
+        Whether no other object has these arrays.
     """
 
     def __init__(self, forward: Array, backward: Array) -> None:
         self.forward = forward
         self.backward = backward
+        self.alone = True
 
 
 class Workspace:
@@ -175,12 +178,15 @@ class Layer(ABC):
             packed = self._packed
             assert packed is not None
             in_use = weakref.ref(packed)
+            alone = packed.alone
             after = Packed(packed.forward, packed.backward)  # if a signal comes in between
+            after.alone = False
             try:
                 self._packed = packed = None
                 # What a call reads, or a workspace on its way back, stays as it is.
-                room = after if in_use() is None else self._unpacked()
+                room = after if alone and in_use() is None else self._unpacked()
                 self._pack(found, room)
+                room.alone = True
                 after = room
             finally:
                 self._packed = after

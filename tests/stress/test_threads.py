@@ -145,6 +145,29 @@ def test_backward_has_the_weights_of_its_forward(cell: Cell) -> None:
     assert not same_bits(task.run(layer)["h"], expected["h"])
 
 
+@each_cell
+def test_backward_has_the_weights_of_its_forward_after_an_update_that_failed(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, other = Task(cell), cell.problem(D, H, B, T, seed=1).parameters
+    layer = cell.layer(task.parameters)
+    expected = task.run(layer)
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def update() -> None:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(layer, "_pack", fail)
+            layer.update(other)
+        assert_same_bits(task.run(layer), expected)
+        for _ in range(3):
+            layer.update(other)
+
+    assert_same_bits(task.run(layer, update), expected)
+    assert_same_bits(task.run(layer), task.run(cell.layer(other)))
+
+
 def test_an_update_packs_in_place_unless_a_call_reads_there() -> None:
     task = Task(LSTM)
     layer = fastrnn.LSTM(task.parameters)
