@@ -10,7 +10,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy import ndarray
@@ -48,7 +48,17 @@ class Packed:
         self.alone = True
 
 
-class Workspace:
+class Single:
+    """An object whose locks, threads and memory a copy would share."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be copied or pickled; "
+            "wanted the parameters, to make another layer of"
+        )
+
+
+class Workspace(Single):
     """Preallocated time-major buffers of a layer, for T steps of B examples.
 
     What a layer returns when it is given a workspace are views into it, good until its
@@ -104,7 +114,7 @@ class Workspace:
         return array.copy() if id(array.base) in self._memory else array
 
 
-class Layer(ABC):
+class Layer(Single, ABC):
     """A recurrent layer over time-major arrays, with weights packed once.
 
     A layer may be used by several threads at once, each with its own workspace and state.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import pickle
 import threading
@@ -666,6 +667,17 @@ def test_workspaces_that_do_not_fit(cell: Cell) -> None:
     gc.collect()
     with pytest.raises(ValueError, match=r"^workspace belongs to another layer"):
         cell.layer(run.problem.parameters).forward(run.x, None, ws)
+
+
+@each_cell
+@pytest.mark.parametrize("threads", [1, 2])
+def test_layers_and_workspaces_are_not_copied(cell: Cell, threads: int) -> None:
+    run = Run(cell, (3, 5, 2, 4, 1), np.float64, threads)
+    for single in (run.layer, run.layer.workspace(4, 2)):
+        message = f"^{type(single).__name__} cannot be copied or pickled; wanted the parameters"
+        for call in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match=message):
+                call(single)
 
 
 @each_cell
