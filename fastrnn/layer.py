@@ -97,6 +97,10 @@ class Workspace(Single):
         self.packed: Packed | None = None  # the weights of that forward
         self._layer = weakref.ref(layer)
         self._memory = {id(array.base) for array in memory}
+        self.renew()
+
+    def renew(self) -> None:
+        """In use by no call."""
         self.lock = threading.Lock()
         self.parts: Sequence[Part] = ()  # of the last call that was spread over threads
 
@@ -148,12 +152,14 @@ class Layer(Single, ABC):
         self.H = sizes["n_a"]
         self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
         self._threads: Threads | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may fork in the middle of `update`
         self._step = self._kernels.step
         self._inputs = (self.D,)
         self._buffers = threading.local()
         self._packed: Packed | None = self._unpacked()  # None while `update` packs
         self._pack([ready(w, self.dtype) for w in found], self._packed)
+        with _forks:
+            _layers.add(self)
 
     # --- the cell's own -------------------------------------------------------------
 
@@ -256,9 +262,12 @@ class Layer(Single, ABC):
             raise ValueError("training is True; wanted False, as the layer was made for inference")
         T, B = _count("T", T, 0), _count("B", B, 0)
         try:
-            return self._workspace(T, B, training)
+            ws = self._workspace(T, B, training)
         except MemoryError:
             raise MemoryError(f"T is {T} and B {B}; memory does not hold that") from None
+        with _forks:
+            _workspaces.add(ws)
+        return ws
 
     def forward(
         self, x: Any, state: Any = None, workspace: Workspace | None = None
@@ -593,6 +602,41 @@ class Layer(Single, ABC):
             self._threads = threads = Threads()
             weakref.finalize(self, threads.end)
         return threads
+
+
+# --- forks: the child has no other thread, so that nothing there ends what those have begun ---
+
+_forks = threading.RLock()  # held by who forks, or adds to one of these
+_layers: weakref.WeakSet[Layer] = weakref.WeakSet()
+_workspaces: weakref.WeakSet[Workspace] = weakref.WeakSet()
+_held: list[Layer] = []
+
+
+def _before_fork() -> None:
+    """Wait for updates, as half of the weights are of no use to the child."""
+    _forks.acquire()
+    for layer in _layers:
+        layer._lock.acquire()
+        _held.append(layer)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop()._lock.release()
+    _forks.release()
+
+
+def _after_fork_in_child() -> None:
+    """Give up the calls that had workspaces."""
+    for ws in _workspaces:
+        ws.renew()
+    _after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+    )
 
 
 def _flag(argument: str, value: Any) -> bool:

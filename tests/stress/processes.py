@@ -1,6 +1,8 @@
 """A layer's work in this process and then in others, which must have the same results.
 
-    python -m tests.stress.processes fork|spawn|forkserver|loky|threading
+    python -m tests.stress.processes fork|spawn|forkserver|loky|threading|during
+
+`during` forks while other threads are in the middle of calls.
 
 Run by `test_processes`: a fork out of a process with threads is best had in one of its own.
 """
@@ -8,7 +10,13 @@ Run by `test_processes`: a fork out of a process with threads is best had in one
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,7 +58,69 @@ def elsewhere(method: str, names: list[str]) -> list[dict[str, Any]]:
         return pool.map_async(work, names).get(timeout=300)
 
 
+class Halted:
+    """A function that a thread is inside of; it goes on after a while."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.inside = threading.Event()
+
+    def __call__(self, *arguments: Any) -> None:
+        self.inside.set()
+        time.sleep(0.3)
+        self.function(*arguments)
+
+
+def fork_during(call: Callable[[], Any], halted: Halted, check: Callable[[], None]) -> None:
+    """Fork while another thread's call is inside of `halted`; check in both processes."""
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert halted.inside.wait(60)
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        try:
+            check()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    thread.join()
+    check()
+
+
+def forks_during_calls(name: str) -> None:
+    fastrnn.layer.THREAD_WORK = 1
+    problem = CELLS[name].problem(D, H, B, T)
+    layer = CELLS[name].layer(problem.parameters, 3)
+    x, workspace = np.ascontiguousarray(problem.x.T), layer.workspace(T, B)
+    pack, kernels = layer._pack, layer._kernels
+
+    def run() -> dict[str, Any]:
+        h, _ = layer.forward(x, None, workspace)
+        results = {"h": h} | layer.backward(normal((T, B, H)), None, workspace)
+        return {name: array.copy() for name, array in results.items()}
+
+    def check() -> None:
+        layer._pack, layer._kernels = pack, kernels
+        assert_same_bits(run(), expected)
+
+    expected = run()
+    layer._pack = halted = Halted(pack)
+    fork_during(lambda: layer.update(problem.parameters), halted, check)
+    halted = Halted(kernels.forward)
+    layer._kernels = kernels._replace(forward=halted)
+    fork_during(lambda: layer.forward(x, None, workspace), halted, check)
+
+
 def main(method: str) -> None:
+    if method == "during":
+        for name in CELLS:
+            forks_during_calls(name)
+        print("the same everywhere")
+        return
     expected = {name: work(name) for name in CELLS}
     names = [*CELLS] * 4
     for name, found in zip(names, elsewhere(method, names), strict=True):
