@@ -95,6 +95,7 @@ class Workspace(Single):
         self.state = layer._join_state(self.last)
         self.x: Array | None = None  # the last forward's, until backward has used it up
         self.packed: Packed | None = None  # the weights of that forward
+        self._sizes = T, B
         self._layer = weakref.ref(layer)
         self._memory = {id(array.base) for array in memory}
         self.renew()
@@ -143,23 +144,45 @@ class Layer(Single, ABC):
     _state: tuple[str, ...]  # the arrays of a state; a single one goes without a tuple
 
     def __init__(self, parameters: Any, threads: int = 1, *, training: bool = True) -> None:
-        self.threads = _count("threads", threads, 1)
-        self.training = _flag("training", training)
+        self._count = _count("threads", threads, 1)
+        self._training = _flag("training", training)
         sizes = {"1": 1}
         found = weights(parameters, self._keys, sizes)
-        self.dtype = common_dtype(found)
-        self.D = sizes["n_x"]
-        self.H = sizes["n_a"]
+        self._dtype = common_dtype(found)
+        self._D = sizes["n_x"]
+        self._H = sizes["n_a"]
         self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
         self._threads: Threads | None = None
         self._lock = threading.RLock()  # a signal's handler may fork in the middle of `update`
         self._step = self._kernels.step
-        self._inputs = (self.D,)
+        self._inputs = (self._D,)
         self._buffers = threading.local()
         self._packed: Packed | None = self._unpacked()  # None while `update` packs
-        self._pack([ready(w, self.dtype) for w in found], self._packed)
+        self._pack([ready(w, self._dtype) for w in found], self._packed)
         with _forks:
             _layers.add(self)
+
+    # --- what is fixed: kernels check no bounds, and buffers are made for these ------
+
+    @property
+    def D(self) -> int:  # noqa: N802
+        return self._D
+
+    @property
+    def H(self) -> int:  # noqa: N802
+        return self._H
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+    @property
+    def threads(self) -> int:
+        return self._count
+
+    @property
+    def training(self) -> bool:
+        return self._training
 
     # --- the cell's own -------------------------------------------------------------
 
@@ -188,8 +211,8 @@ class Layer(Single, ABC):
         """
         found = self._usual_weights(parameters)
         if found is None:
-            sizes = {"1": 1, "n_a": self.H, "n_x": self.D}
-            found = [ready(w, self.dtype) for w in weights(parameters, self._keys, sizes)]
+            sizes = {"1": 1, "n_a": self._H, "n_x": self._D}
+            found = [ready(w, self._dtype) for w in weights(parameters, self._keys, sizes)]
         with self._lock:
             packed = self._packed
             assert packed is not None
@@ -209,9 +232,9 @@ class Layer(Single, ABC):
 
     def _unpacked(self) -> Packed:
         """Memory for packed weights."""
-        forward = forward_size(self.D, self.H, self._gates, self.dtype)
-        backward = backward_size(self.D, self.H, self._gates, self.dtype)
-        return Packed(*aligned(self.dtype, (forward,), (backward if self.training else 0,)))
+        forward = forward_size(self._D, self._H, self._gates, self._dtype)
+        backward = backward_size(self._D, self._H, self._gates, self._dtype)
+        return Packed(*aligned(self._dtype, (forward,), (backward if self._training else 0,)))
 
     def _await_packed(self) -> Packed:
         """The packed weights when `update` has ended."""
@@ -223,7 +246,7 @@ class Layer(Single, ABC):
         """The weights if kernels take all of them as they are, at a small cost; else None."""
         if type(parameters) is not dict:
             return None
-        dtype = self.dtype
+        dtype = self._dtype
         found = []
         for key, shape in self._shapes.items():
             w = parameters.get(key)
@@ -257,8 +280,8 @@ class Layer(Single, ABC):
         MemoryError
             The buffers do not fit into memory.
         """
-        training = self.training if training is None else _flag("training", training)
-        if training and not self.training:
+        training = self._training if training is None else _flag("training", training)
+        if training and not self._training:
             raise ValueError("training is True; wanted False, as the layer was made for inference")
         T, B = _count("T", T, 0), _count("B", B, 0)
         try:
@@ -298,16 +321,16 @@ class Layer(Single, ABC):
         RuntimeError
             The workspace is in use by another thread.
         """
-        usual = self._is_usual(x, self.D)
+        usual = self._is_usual(x, self._D)
         if not usual:
-            x = checked("x", x, ("T", "B", "D"), {"D": self.D})
+            x = checked("x", x, ("T", "B", "D"), {"D": self._D})
         T, B, _ = x.shape
         states = None if state is None else self._check_states("state", state, B)
         if workspace is None:
             ws = self._workspace(T, B, training=False)
         else:
             ws = self._check_workspace(workspace, "x", T, B)
-        x = ws.apart(x) if usual else ready(x, self.dtype)
+        x = ws.apart(x) if usual else ready(x, self._dtype)
         packed = self._packed or self._await_packed()
         with ws.lock:
             if ws.parts:
@@ -316,7 +339,7 @@ class Layer(Single, ABC):
             if states is not None:
                 for slot, value in zip(ws.first, states, strict=True):
                     slot[...] = 0.0 if value is None else value
-            work = T * B * self._gates * self.H * (self.H + self.D)
+            work = T * B * self._gates * self._H * (self._H + self._D)
             self._spread(
                 ws, self._kernels.forward, (x, packed.forward, *ws.forward, states is None), work, B
             )
@@ -354,13 +377,13 @@ class Layer(Single, ABC):
         RuntimeError
             The workspace is in use by another thread.
         """
-        usual = self._is_usual(dh, self.H)
+        usual = self._is_usual(dh, self._H)
         if not usual:
-            dh = checked("dh", dh, ("T", "B", "H"), {"H": self.H})
+            dh = checked("dh", dh, ("T", "B", "H"), {"H": self._H})
         T, B, H = dh.shape
         dstates = None if dstate is None else self._check_states("dstate", dstate, B)
         ws = self._check_workspace(workspace, "dh", T, B)
-        dh = ws.apart(dh) if usual else ready(dh, self.dtype)
+        dh = ws.apart(dh) if usual else ready(dh, self._dtype)
         with ws.lock:
             if ws.parts:
                 ws.finish()
@@ -385,13 +408,13 @@ class Layer(Single, ABC):
                 B,
             )
             self._spread(
-                ws, kernels.input_gradient, (ws.dgates, packed_backward, ws.dx), work * self.D, T
+                ws, kernels.input_gradient, (ws.dgates, packed_backward, ws.dx), work * self._D, T
             )
             self._spread(
                 ws,
                 kernels.weight_gradients,
                 (x, ws.h, ws.dgates, *ws.dweights),
-                work * (H + self.D),
+                work * (H + self._D),
                 self._gates * H,
                 ws.scratch,
             )
@@ -419,18 +442,18 @@ class Layer(Single, ABC):
             An argument does not fit; the message names it.
         """
         # The usual case costs less than the step of a small layer only if spelled out.
-        dtype = self.dtype
+        dtype = self._dtype
         if not (
             type(x_t) is ndarray
             and x_t.dtype is dtype
             and x_t.flags.carray
             and x_t.shape[1:] == self._inputs
         ):
-            x_t = checked("x_t", x_t, ("B", "D"), {"D": self.D})
-            self._check_overwritable(state, (len(x_t), self.H))
+            x_t = checked("x_t", x_t, ("B", "D"), {"D": self._D})
+            self._check_overwritable(state, (len(x_t), self._H))
             x_t = ready(x_t, dtype)
         B = len(x_t)
-        shape = (B, self.H)
+        shape = (B, self._H)
         states = self._usual_state(state, shape)
         if states is None or (len(states) > 1 and states[0] is states[1]):
             self._check_overwritable(state, shape)
@@ -459,7 +482,7 @@ class Layer(Single, ABC):
         """
         B = _count("B", B, 0)
         try:
-            arrays = aligned(self.dtype, *[(B, self.H)] * len(self._state))
+            arrays = aligned(self._dtype, *[(B, self._H)] * len(self._state))
         except MemoryError:
             raise MemoryError(f"B is {B}; memory does not hold that") from None
         for array in arrays:
@@ -472,7 +495,7 @@ class Layer(Single, ABC):
         """Whether kernels take this as it is: three axes, the last of this length."""
         return (
             type(value) is ndarray
-            and value.dtype is self.dtype
+            and value.dtype is self._dtype
             and value.flags.carray
             and value.ndim == 3
             and value.shape[2] == last
@@ -490,10 +513,10 @@ class Layer(Single, ABC):
 
     def _check_states(self, argument: str, value: Any, B: int) -> Sequence[Array | None]:
         """The arrays of a state; None stands for zeros."""
-        usual = self._usual_state(value, (B, self.H))
+        usual = self._usual_state(value, (B, self._H))
         if usual is not None:
             return usual
-        sizes = {"B": B, "H": self.H}
+        sizes = {"B": B, "H": self._H}
         return [
             None if array is None else checked(name, array, ("B", "H"), sizes)
             for name, array in self._split_state(argument, value)
@@ -504,7 +527,7 @@ class Layer(Single, ABC):
         states = value if len(self._state) > 1 else (value,)
         if type(states) is not tuple or len(states) != len(self._state):
             return None
-        dtype = self.dtype
+        dtype = self._dtype
         for array in states:
             if not (
                 type(array) is ndarray
@@ -526,10 +549,10 @@ class Layer(Single, ABC):
             array = checked(name, value, ("B", "H"), sizes)
             if type(value) is not ndarray:
                 raise TypeError(f"{name} is {type(value).__name__}; wanted an ndarray to overwrite")
-            if not is_ready(array, self.dtype):
+            if not is_ready(array, self._dtype):
                 raise ValueError(
                     f"{name} is {array.dtype}, C-contiguous {array.flags.c_contiguous}, writeable "
-                    f"{array.flags.writeable}; wanted {self.dtype}, C-contiguous, writeable, "
+                    f"{array.flags.writeable}; wanted {self._dtype}, C-contiguous, writeable, "
                     "to overwrite"
                 )
         if len(split) > 1 and split[0][1] is split[1][1]:
@@ -542,7 +565,7 @@ class Layer(Single, ABC):
             )
         if not workspace.belongs_to(self):
             raise ValueError("workspace belongs to another layer; wanted one of this layer's")
-        if (T, B) != (workspace.T, workspace.B):
+        if (T, B) != workspace._sizes:
             raise ValueError(
                 f"{argument} has {T} steps of {B} examples; "
                 f"wanted the workspace's {workspace.T} steps of {workspace.B}"
@@ -555,7 +578,7 @@ class Layer(Single, ABC):
 
     def _step_buffer(self, B: int) -> Array:
         """Room for the pre-activations of one step, each thread its own."""
-        (buffer,) = aligned(self.dtype, (B, self._gates, padded(self.H, self.dtype)))
+        (buffer,) = aligned(self._dtype, (B, self._gates, padded(self._H, self._dtype)))
         self._buffers.step = {B: buffer}
         return buffer
 
@@ -574,7 +597,7 @@ class Layer(Single, ABC):
         other threads; those that none has begun, this one runs itself.  `scratch` has an array
         for each range.
         """
-        count = 1 if self.threads == 1 else self._parts(work, length)
+        count = 1 if self._count == 1 else self._parts(work, length)
         if count <= 1:
             kernel(*arguments, *scratch[:1], 0, length)
             return
@@ -593,7 +616,7 @@ class Layer(Single, ABC):
 
         A few rows read the weights in the time that one takes, so a range has `THREAD_ROWS`.
         """
-        return min(self.threads, length // THREAD_ROWS, 1 + work // THREAD_WORK)
+        return min(self._count, length // THREAD_ROWS, 1 + work // THREAD_WORK)
 
     def _own_threads(self) -> Threads:
         """The layer's threads in this process: a fork has none of its parent's."""

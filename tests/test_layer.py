@@ -261,6 +261,9 @@ def test_attributes(cell: Cell) -> None:
     parameters = cell.problem(3, 17, dtype=np.float32).parameters
     layer = cell.layer(parameters, 2, training=False)
     assert (layer.D, layer.H, layer.threads, layer.training) == (3, 17, 2, False)
+    for name in ("D", "H", "dtype", "threads", "training"):
+        with pytest.raises(AttributeError):
+            setattr(layer, name, getattr(layer, name))
     assert layer.dtype == np.float32
     mixed = parameters | {cell.weights[-1]: parameters[cell.weights[-1]].astype(np.float64)}
     assert cell.layer(mixed).dtype == np.float64
