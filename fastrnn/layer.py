@@ -10,14 +10,16 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from .checks import Array, Axes, checked, common_dtype, is_ready, ready, sequence, weights
+from .forks import await_before_forks, renew_after_forks
 from .packing import aligned, backward_size, forward_size, padded
 from .threads import Part, Threads
+from .workspace import Packed, Single, Workspace
 
 THREAD_WORK = 20_000_000  # multiplications below which a second thread does not pay
 THREAD_ROWS = 4  # and rows for each thread
@@ -31,92 +33,6 @@ class Kernels(NamedTuple):
     backward_steps: Callable[..., None]
     input_gradient: Callable[..., None]
     weight_gradients: Callable[..., None]
-
-
-class Packed:
-    """Packed weights, as the kernels read them; a call holds on to those that it began with.
-
-    forward, backward : ndarray
-        `backward` is empty in a layer for inference.
-    alone : bool
-        Whether no other object has these arrays.
-    """
-
-    def __init__(self, forward: Array, backward: Array) -> None:
-        self.forward = forward
-        self.backward = backward
-        self.alone = True
-
-
-class Single:
-    """An object whose locks, threads and memory a copy would share."""
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"{type(self).__name__} cannot be copied or pickled; "
-            "wanted the parameters, to make another layer of"
-        )
-
-
-class Workspace(Single):
-    """Preallocated time-major buffers of a layer, for T steps of B examples.
-
-    What a layer returns when it is given a workspace are views into it, good until its
-    next use.  A workspace serves one call at a time.
-
-    Attributes
-    ----------
-    T, B : int
-        Steps and examples.
-    training : bool
-        Whether it keeps what `backward` needs.
-    nbytes : int
-        Size in bytes.
-    """
-
-    h: Array  # (T + 1, B, H), slot 0 the first state
-    forward: tuple[Any, ...]  # what the forward kernel takes after x and the weights
-    first: tuple[Array, ...]  # views of the first state's arrays
-    last: tuple[Array, ...]  # views of the last state's
-    backward: tuple[Any, ...]  # what the backward kernel takes after dh and the weights
-    dgates: Array  # gradients of the pre-activations
-    dstate: tuple[Array, ...]  # gradients of the last state, then of the first
-    dx: Array
-    dweights: tuple[Array, ...]
-    scratch: list[Array]  # one for each thread
-    gradients: dict[str, Array]  # what backward returns
-
-    def __init__(self, layer: "Layer", T: int, B: int, training: bool, memory: list[Array]) -> None:
-        self.T = T
-        self.B = B
-        self.training = training
-        self.nbytes = sum(array.nbytes for array in memory)
-        self.out = self.h[1:]
-        self.state = layer._join_state(self.last)
-        self.x: Array | None = None  # the last forward's, until backward has used it up
-        self.packed: Packed | None = None  # the weights of that forward
-        self._sizes = T, B
-        self._layer = weakref.ref(layer)
-        self._memory = {id(array.base) for array in memory}
-        self.renew()
-
-    def renew(self) -> None:
-        """In use by no call."""
-        self.lock = threading.Lock()
-        self.parts: Sequence[Part] = ()  # of the last call that was spread over threads
-
-    def belongs_to(self, layer: "Layer") -> bool:
-        return self._layer() is layer
-
-    def finish(self) -> None:
-        """Wait for what an interrupted call has left running."""
-        for part in self.parts:
-            part.withdraw()
-        self.parts = ()
-
-    def apart(self, array: Array) -> Array:
-        """The array, or a copy if it lies in this workspace, where it would be overwritten."""
-        return array.copy() if id(array.base) in self._memory else array
 
 
 class Layer(Single, ABC):
@@ -153,14 +69,13 @@ class Layer(Single, ABC):
         self._H = sizes["n_a"]
         self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
         self._threads: Threads | None = None
-        self._lock = threading.RLock()  # a signal's handler may fork in the middle of `update`
+        self.lock = threading.RLock()  # a signal's handler may fork in the middle of `update`
         self._step = self._kernels.step
         self._inputs = (self._D,)
         self._buffers = threading.local()
         self._packed: Packed | None = self._unpacked()  # None while `update` packs
         self._pack([ready(w, self._dtype) for w in found], self._packed)
-        with _forks:
-            _layers.add(self)
+        await_before_forks(self)
 
     # --- what is fixed: kernels check no bounds, and buffers are made for these ------
 
@@ -213,7 +128,7 @@ class Layer(Single, ABC):
         if found is None:
             sizes = {"1": 1, "n_a": self._H, "n_x": self._D}
             found = [ready(w, self._dtype) for w in weights(parameters, self._keys, sizes)]
-        with self._lock:
+        with self.lock:
             packed = self._packed
             assert packed is not None
             in_use = weakref.ref(packed)
@@ -238,7 +153,7 @@ class Layer(Single, ABC):
 
     def _await_packed(self) -> Packed:
         """The packed weights when `update` has ended."""
-        with self._lock:
+        with self.lock:
             assert self._packed is not None
             return self._packed
 
@@ -288,8 +203,7 @@ class Layer(Single, ABC):
             ws = self._workspace(T, B, training)
         except MemoryError:
             raise MemoryError(f"T is {T} and B {B}; memory does not hold that") from None
-        with _forks:
-            _workspaces.add(ws)
+        renew_after_forks(ws)
         return ws
 
     def forward(
@@ -625,41 +539,6 @@ class Layer(Single, ABC):
             self._threads = threads = Threads()
             weakref.finalize(self, threads.end)
         return threads
-
-
-# --- forks: the child has no other thread, so that nothing there ends what those have begun ---
-
-_forks = threading.RLock()  # held by who forks, or adds to one of these
-_layers: weakref.WeakSet[Layer] = weakref.WeakSet()
-_workspaces: weakref.WeakSet[Workspace] = weakref.WeakSet()
-_held: list[Layer] = []
-
-
-def _before_fork() -> None:
-    """Wait for updates, as half of the weights are of no use to the child."""
-    _forks.acquire()
-    for layer in _layers:
-        layer._lock.acquire()
-        _held.append(layer)
-
-
-def _after_fork() -> None:
-    while _held:
-        _held.pop()._lock.release()
-    _forks.release()
-
-
-def _after_fork_in_child() -> None:
-    """Give up the calls that had workspaces."""
-    for ws in _workspaces:
-        ws.renew()
-    _after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
-    )
 
 
 def _flag(argument: str, value: Any) -> bool:

@@ -9,7 +9,7 @@ from .checks import Arguments, Array, check_steps
 from .kernels import cells
 from .kernels import lstm as kernels
 from .kernels.lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
-from .layer import Kernels, Layer, Packed, Workspace
+from .layer import Kernels, Layer
 from .packing import (
     accumulate_size,
     aligned,
@@ -22,6 +22,7 @@ from .packing import (
     paneled,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
+from .workspace import Packed, Workspace
 
 WEIGHTS = {f"W{gate}": ("n_a", "n_a + n_x") for gate in "fico"}
 KEYS = WEIGHTS | {f"b{gate}": ("n_a", "1") for gate in "fico"}

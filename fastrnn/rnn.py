@@ -8,7 +8,7 @@ import numpy as np
 from .checks import Arguments, Array, check_steps
 from .kernels import cells
 from .kernels import rnn as kernels
-from .layer import Kernels, Layer, Packed, Workspace
+from .layer import Kernels, Layer
 from .packing import (
     accumulate_size,
     aligned,
@@ -20,6 +20,7 @@ from .packing import (
     paneled,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
+from .workspace import Packed, Workspace
 
 WEIGHTS = {"Wax": ("n_a", "n_x"), "Waa": ("n_a", "n_a")}
 KEYS = WEIGHTS | {"ba": ("n_a", "1")}

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import fastrnn
 from fastrnn import notebooks, weights
-from fastrnn.layer import Workspace
+from fastrnn.workspace import Workspace
 from tests.cells import CELLS, RNN, Cell
 from tests.compare import same_bits
 from tests.problems import normal

@@ -1,0 +1,50 @@
+"""Forks in the middle of other threads' calls.
+
+The child has no other thread, so nothing there ends what those have begun: the fork waits for
+some of it, and the child gives up the rest.
+"""
+
+import os
+import threading
+import weakref
+from typing import Any
+
+_adding = threading.RLock()  # held by who forks, or adds to one of these
+_awaited: weakref.WeakSet[Any] = weakref.WeakSet()
+_given_up: weakref.WeakSet[Any] = weakref.WeakSet()
+_held: list[Any] = []
+
+
+def await_before_forks(owner: Any) -> None:
+    """Let forks wait until ``owner.lock`` is free: half of its work is of no use to the child."""
+    with _adding:
+        _awaited.add(owner)
+
+
+def renew_after_forks(owner: Any) -> None:
+    """Let ``owner.renew()`` be called in the child."""
+    with _adding:
+        _given_up.add(owner)
+
+
+def _before() -> None:
+    _adding.acquire()
+    for owner in _awaited:
+        owner.lock.acquire()
+        _held.append(owner)
+
+
+def _after() -> None:
+    while _held:
+        _held.pop().lock.release()
+    _adding.release()
+
+
+def _after_in_child() -> None:
+    for owner in _given_up:
+        owner.renew()
+    _after()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after_in_child)

@@ -1,0 +1,95 @@
+"""What a layer computes in: packed weights, and the buffers of a call."""
+
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from .checks import Array
+from .threads import Part
+
+
+class Packed:
+    """Packed weights, as the kernels read them; a call holds on to those that it began with.
+
+    forward, backward : ndarray
+        `backward` is empty in a layer for inference.
+    alone : bool
+        Whether no other object has these arrays.
+    """
+
+    def __init__(self, forward: Array, backward: Array) -> None:
+        self.forward = forward
+        self.backward = backward
+        self.alone = True
+
+
+class Single:
+    """An object whose locks, threads and memory a copy would share."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be copied or pickled; "
+            "wanted the parameters, to make another layer of"
+        )
+
+
+class Workspace(Single):
+    """Preallocated time-major buffers of a layer, for T steps of B examples.
+
+    What a layer returns when it is given a workspace are views into it, good until its
+    next use.  A workspace serves one call at a time.
+
+    Attributes
+    ----------
+    T, B : int
+        Steps and examples.
+    training : bool
+        Whether it keeps what `backward` needs.
+    nbytes : int
+        Size in bytes.
+    """
+
+    h: Array  # (T + 1, B, H), slot 0 the first state
+    forward: tuple[Any, ...]  # what the forward kernel takes after x and the weights
+    first: tuple[Array, ...]  # views of the first state's arrays
+    last: tuple[Array, ...]  # views of the last state's
+    backward: tuple[Any, ...]  # what the backward kernel takes after dh and the weights
+    dgates: Array  # gradients of the pre-activations
+    dstate: tuple[Array, ...]  # gradients of the last state, then of the first
+    dx: Array
+    dweights: tuple[Array, ...]
+    scratch: list[Array]  # one for each thread
+    gradients: dict[str, Array]  # what backward returns
+
+    def __init__(self, layer: Any, T: int, B: int, training: bool, memory: list[Array]) -> None:
+        self.T = T
+        self.B = B
+        self.training = training
+        self.nbytes = sum(array.nbytes for array in memory)
+        self.out = self.h[1:]
+        self.state = layer._join_state(self.last)
+        self.x: Array | None = None  # the last forward's, until backward has used it up
+        self.packed: Packed | None = None  # the weights of that forward
+        self._sizes = T, B
+        self._layer = weakref.ref(layer)
+        self._memory = {id(array.base) for array in memory}
+        self.renew()
+
+    def renew(self) -> None:
+        """In use by no call."""
+        self.lock = threading.Lock()
+        self.parts: Sequence[Part] = ()  # of the last call that was spread over threads
+
+    def belongs_to(self, layer: object) -> bool:
+        return self._layer() is layer
+
+    def finish(self) -> None:
+        """Wait for what an interrupted call has left running."""
+        for part in self.parts:
+            part.withdraw()
+        self.parts = ()
+
+    def apart(self, array: Array) -> Array:
+        """The array, or a copy if it lies in this workspace, where it would be overwritten."""
+        return array.copy() if id(array.base) in self._memory else array
