@@ -69,6 +69,8 @@ PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
     ("lstm.py", 10, {"": LSTM}, [API]),
     ("head.py", 4, {"": f"{SEQUENCES} -k sequence_as"}, [API]),
     ("layer.py", 16, {"": "tests/test_layer.py -k f64"}, [API]),
+    ("workspace.py", 6, {"": "tests/test_layer.py -k f64"}, [API]),
+    ("forks.py", 4, {"": "tests/stress/test_processes.py"}, []),
     ("steps.py", 8, {"": f"tests/test_checks.py {RNN}"}, [API]),
     ("packing.py", 8, {"": "tests/test_packing.py"}, [API]),
     ("checks.py", 12, {"": "tests/test_checks.py"}, [API]),
@@ -83,10 +85,16 @@ CELLS = "kernels/rnn.py", "kernels/lstm.py", "kernels/cells.py", "kernels/head.p
 # What is no mistake when changed: words for people, hints for the CPU, sizes that only cost time.
 SKIPPED = {"__repr__", "_describe", "_reason", "warnings.warn", "raise NotImplementedError"}
 SKIPPED |= {"__all__", "__slots__", "tile_prefetch", "STRIP", "DEPTH", "CHUNK_BYTES"}
-SKIPPED |= {"CHUNK_ROWS", "THREAD_WORK", "work"}
+SKIPPED |= {"CHUNK_ROWS", "THREAD_WORK", "THREAD_ROWS", "work", "FEW", "NEAR", "_keep_rolled"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
-EQUIVALENT: dict[str, dict[str, str]] = {}
+EQUIVALENT: dict[str, dict[str, str]] = {
+    "kernels/linear.py": {
+        "tile_zero(out, 1, 1)": "a wider tile reads the panel's zeros, too",
+        "rows - r >= 3": "the same rows in other tiles",
+        "rows - r >= ROWS": "the same rows in other tiles",
+    },
+}
 
 # How a compiler says that this is no program.
 REFUSED = r"numba\.core\.errors|LLVM IR parsing error|object has no attribute '(vector|width|rows)'"
