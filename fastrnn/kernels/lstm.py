@@ -9,7 +9,7 @@ that of Gers, Schmidhuber & Cummins (2000), Neural Computation 12(10).
 
 from numba import intp
 
-from ._jit import inline, kernel
+from ._jit import inline, kernel, part
 from .activations import sigmoid, tanh
 from .head import predict
 from .linear import (
@@ -232,7 +232,7 @@ def pointwise_forward(rows, H, sums, apart, gates, keep, c_prev, c, h):
             )  # fmt: skip
 
 
-@inline
+@part
 def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, b0, b1):
     """All steps of the rows from `b0` to `b1`; the inputs' products `steps` at a time.
 
