@@ -9,7 +9,6 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,22 +16,22 @@ from numpy import ndarray
 
 from .checks import Array, Axes, checked, common_dtype, is_ready, ready, sequence, weights
 from .forks import await_before_forks, renew_after_forks
+from .kernels.team import ALONE, FEW_ROWS
 from .packing import aligned, backward_size, forward_size, padded
-from .threads import Part, Threads
+from .threads import Threads, cpu_count
 from .workspace import Packed, Single, Workspace
 
 THREAD_WORK = 20_000_000  # multiplications below which a second thread does not pay
-THREAD_ROWS = 4  # and rows for each thread
+PACKING = 30  # multiplications in the time of packing a weight
 
 
 class Kernels(NamedTuple):
     """The kernels of a cell; their arguments stand at the calls in `Layer`."""
 
+    pack: Callable[..., None]
     forward: Callable[..., None]
     step: Callable[..., None]
-    backward_steps: Callable[..., None]
-    input_gradient: Callable[..., None]
-    weight_gradients: Callable[..., None]
+    backward: Callable[..., None]
 
 
 class Layer(Single, ABC):
@@ -61,6 +60,7 @@ class Layer(Single, ABC):
 
     def __init__(self, parameters: Any, threads: int = 1, *, training: bool = True) -> None:
         self._count = _count("threads", threads, 1)
+        self._most = min(self._count, cpu_count())
         self._training = _flag("training", training)
         sizes = {"1": 1}
         found = weights(parameters, self._keys, sizes)
@@ -100,10 +100,6 @@ class Layer(Single, ABC):
         return self._training
 
     # --- the cell's own -------------------------------------------------------------
-
-    @abstractmethod
-    def _pack(self, found: list[Array], packed: Packed) -> None:
-        """Pack weights for the forward and, when training, the backward products."""
 
     @abstractmethod
     def _workspace(self, T: int, B: int, training: bool) -> Workspace:
@@ -247,15 +243,12 @@ class Layer(Single, ABC):
         x = ws.apart(x) if usual else ready(x, self._dtype)
         packed = self._packed or self._await_packed()
         with ws.lock:
-            if ws.parts:
-                ws.finish()
             ws.x = None
             if states is not None:
                 for slot, value in zip(ws.first, states, strict=True):
                     slot[...] = 0.0 if value is None else value
-            work = T * B * self._gates * self._H * (self._H + self._D)
-            self._spread(
-                ws, self._kernels.forward, (x, packed.forward, *ws.forward, states is None), work, B
+            self._run(
+                ws.members, self._kernels.forward, x, packed.forward, *ws.forward, states is None
             )
             if ws.training:
                 ws.x, ws.packed = x, packed
@@ -294,13 +287,11 @@ class Layer(Single, ABC):
         usual = self._is_usual(dh, self._H)
         if not usual:
             dh = checked("dh", dh, ("T", "B", "H"), {"H": self._H})
-        T, B, H = dh.shape
+        T, B, _ = dh.shape
         dstates = None if dstate is None else self._check_states("dstate", dstate, B)
         ws = self._check_workspace(workspace, "dh", T, B)
         dh = ws.apart(dh) if usual else ready(dh, self._dtype)
         with ws.lock:
-            if ws.parts:
-                ws.finish()
             x, packed = ws.x, ws.packed
             if x is None or packed is None:
                 raise ValueError(
@@ -311,27 +302,10 @@ class Layer(Single, ABC):
             if dstates is not None:
                 for slot, value in zip(ws.dstate, dstates, strict=True):
                     slot[...] = 0.0 if value is None else value
-            packed_backward = packed.backward
-            work = T * B * self._gates * H
-            kernels = self._kernels
-            self._spread(
-                ws,
-                kernels.backward_steps,
-                (dh, packed_backward, *ws.backward, dstates is None),
-                work * H,
-                B,
-            )
-            self._spread(
-                ws, kernels.input_gradient, (ws.dgates, packed_backward, ws.dx), work * self._D, T
-            )
-            self._spread(
-                ws,
-                kernels.weight_gradients,
-                (x, ws.h, ws.dgates, *ws.dweights),
-                work * (H + self._D),
-                self._gates * H,
-                ws.scratch,
-            )
+            self._run(
+                ws.members, self._kernels.backward,
+                x, ws.h, dh, packed.backward, *ws.backward, dstates is None,
+            )  # fmt: skip
         return dict(ws.gradients)
 
     def step(self, x_t: Any, state: Any) -> Array:
@@ -496,41 +470,26 @@ class Layer(Single, ABC):
         self._buffers.step = {B: buffer}
         return buffer
 
-    def _spread(
-        self,
-        ws: Workspace,
-        kernel: Callable[..., None],
-        arguments: tuple[Any, ...],
-        work: int,
-        length: int,
-        scratch: Sequence[Array] = (),
-    ) -> None:
-        """Call ``kernel(*arguments, [scratch,] first, last)`` for ranges of `length`.
+    def _pack(self, found: list[Array], packed: Packed) -> None:
+        """Pack weights for the forward and, when training, the backward products."""
+        weights = self._gates * self._H * (self._H + self._D)
+        members = self._members(weights * PACKING)
+        self._run(members, self._kernels.pack, *found, packed.forward, packed.backward)
 
-        There are as many ranges as threads pay for `work` multiplications.  They are handed to
-        other threads; those that none has begun, this one runs itself.  `scratch` has an array
-        for each range.
-        """
-        count = 1 if self._count == 1 else self._parts(work, length)
-        if count <= 1:
-            kernel(*arguments, *scratch[:1], 0, length)
-            return
-        bounds = [length * part // count for part in range(count + 1)]
-        parts = [
-            Part(partial(kernel, *arguments, *scratch[n : n + 1], bounds[n], bounds[n + 1]))
-            for n in range(count)
-        ]
-        ws.parts = parts
-        self._own_threads().hand_over(parts[1:])
-        for part in (parts[0], *parts[:0:-1]):
-            part.run()
+    def _run(self, members: int, kernel: Callable[..., None], *arguments: Any) -> None:
+        """Call a kernel in so many threads, if they can be had."""
+        if members == 1:
+            kernel(*arguments, ALONE, True)
+        else:
+            self._own_threads().lead(kernel, arguments, members)
 
-    def _parts(self, work: int, length: int) -> int:
-        """How many ranges of `length` a call with so many multiplications is split into.
+    def _members(self, work: int) -> int:
+        """Threads that pay for so many multiplications."""
+        return min(self._most, 1 + work // THREAD_WORK)
 
-        A few rows read the weights in the time that one takes, so a range has `THREAD_ROWS`.
-        """
-        return min(self._count, length // THREAD_ROWS, 1 + work // THREAD_WORK)
+    def _work(self, T: int, B: int) -> int:
+        """Multiplications of a pass, or more where a few rows wait for their weights."""
+        return T * max(B, FEW_ROWS) * self._gates * self._H * (self._H + self._D)
 
     def _own_threads(self) -> Threads:
         """The layer's threads in this process: a fork has none of its parent's."""

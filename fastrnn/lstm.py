@@ -22,7 +22,7 @@ from .packing import (
     paneled,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
-from .workspace import Packed, Workspace
+from .workspace import Workspace
 
 WEIGHTS = {f"W{gate}": ("n_a", "n_a + n_x") for gate in "fico"}
 KEYS = WEIGHTS | {f"b{gate}": ("n_a", "1") for gate in "fico"}
@@ -351,17 +351,14 @@ class LSTMWorkspace(Workspace):
         self.last = h[-1], c[-1]
         if training:
             size = accumulate_size(GATES * H, T * B, dtype)
-            gradients = aligned(
+            dx, dw, db, dh, dc, scratch = gradients = aligned(
                 dtype, (T, B, D), (GATES, H, H + D), (GATES, H, 1), (B, H), (B, H),
-                *[(size,)] * max(1, layer._parts(T * B * GATES * H * (H + D), GATES * H)),
+                (layer._members(layer._work(T, B)), size),
             )  # fmt: skip
-            self.dx, dw, db, dh, dc, *self.scratch = gradients
             memory += gradients
-            self.backward = gates, c, dh, dc
-            self.dgates = gates
+            self.backward = gates, c, dh, dc, dx, dw, db, scratch
             self.dstate = dh, dc
-            self.dweights = dw, db
-            self.gradients = {"dx": self.dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
+            self.gradients = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
         super().__init__(layer, T, B, training, memory)
 
 
@@ -393,15 +390,11 @@ class LSTM(Layer):
     _gates = GATES
     _state = ("h", "c")
     _kernels = Kernels(
+        kernels.lstm_pack,
         kernels.lstm_forward,
         kernels.lstm_step,
-        kernels.lstm_backward_steps,
-        kernels.lstm_input_gradient,
-        kernels.lstm_weight_gradients,
+        kernels.lstm_backward,
     )
-
-    def _pack(self, found: list[Array], packed: Packed) -> None:
-        kernels.lstm_pack(*found, packed.forward, packed.backward)
 
     def _workspace(self, T: int, B: int, training: bool) -> LSTMWorkspace:
         return LSTMWorkspace(self, T, B, training)

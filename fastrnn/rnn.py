@@ -20,7 +20,7 @@ from .packing import (
     paneled,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
-from .workspace import Packed, Workspace
+from .workspace import Workspace
 
 WEIGHTS = {"Wax": ("n_a", "n_x"), "Waa": ("n_a", "n_a")}
 KEYS = WEIGHTS | {"ba": ("n_a", "1")}
@@ -271,16 +271,14 @@ class RNNWorkspace(Workspace):
         self.last = (h[-1],)
         if training:
             size = accumulate_size(H, T * B, dtype)
-            gradients = aligned(
+            dx, dz, dw_ax, dw_aa, db, dh, scratch = gradients = aligned(
                 dtype, (T, B, D), (T, B, H), (H, D), (H, H), (H, 1), (B, H),
-                *[(size,)] * max(1, layer._parts(T * B * H * (H + D), H)),
+                (layer._members(layer._work(T, B)), size),
             )  # fmt: skip
-            self.dx, self.dgates, dw_ax, dw_aa, db, dh, *self.scratch = gradients
             memory += gradients
-            self.backward = h, self.dgates, dh
+            self.backward = dz, dh, dx, dw_ax, dw_aa, db, scratch
             self.dstate = (dh,)
-            self.dweights = dw_ax, dw_aa, db
-            self.gradients = {"dx": self.dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
+            self.gradients = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
         super().__init__(layer, T, B, training, memory)
 
 
@@ -311,15 +309,11 @@ class RNN(Layer):
     _gates = 1
     _state = ("h",)
     _kernels = Kernels(
+        kernels.rnn_pack,
         kernels.rnn_forward,
         kernels.rnn_step,
-        kernels.rnn_backward_steps,
-        kernels.rnn_input_gradient,
-        kernels.rnn_weight_gradients,
+        kernels.rnn_backward,
     )
-
-    def _pack(self, found: list[Array], packed: Packed) -> None:
-        kernels.rnn_pack(*found, packed.forward, packed.backward)
 
     def _workspace(self, T: int, B: int, training: bool) -> RNNWorkspace:
         return RNNWorkspace(self, T, B, training)

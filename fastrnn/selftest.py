@@ -33,6 +33,7 @@ from .lstm import HEAD_KEYS as LSTM_HEAD
 from .lstm import KEYS as LSTM_KEYS
 from .rnn import HEAD_KEYS as RNN_HEAD
 from .rnn import KEYS as RNN_KEYS
+from .threads import cpu_count
 
 ACTIVATION_BOUND = 1.5  # ulp
 FORMULA = 16  # eps
@@ -284,11 +285,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Check every kernel against the reference, on this CPU, in both types."
     parser.epilog = "Exit code 0: all within their bounds; 1: a check failed."
     parser.add_argument("--all", action="store_true", help="list every result of every function")
-
-
-def cpu_count() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -1,56 +1,77 @@
-"""Parts of a call, spread over threads: whole again after a fork, an interrupt or a failure."""
+"""Threads that help with a call, in a team (see `fastrnn.kernels.team`)."""
 
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from .kernels import team
+
+PATIENCE = 3000  # looks for helpers before a call begins: some tens of microseconds
 
 
-class Part:
-    """A part of a call, which runs in the thread that comes to it first."""
+def cpu_count() -> int:
+    """CPUs that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS or Windows
+        return os.cpu_count() or 1
 
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._lock = threading.Lock()
-        self._call: Callable[[], None] | None = call
 
-    def run(self) -> None:
-        """Run it, or wait for the thread that does."""
-        with self._lock:
-            if self._call is not None:
-                self._call()
-                self._call = None  # if it raises, the next thread to run it finds out why
+class Words:
+    """Memory in which threads meet: words of zero."""
 
-    def withdraw(self) -> None:
-        """See to it that it does not run, or wait for the thread that does."""
-        with self._lock:
-            self._call = None
+    def __init__(self, size: int) -> None:
+        self._memory = np.zeros(size, np.int64)
+        self.address: int = self._memory.ctypes.data
+
+    def __getitem__(self, word: int) -> int:
+        return int(self._memory[word * team.WORD])
+
+    def __setitem__(self, word: int, value: int) -> None:
+        self._memory[word * team.WORD] = value
 
 
 class Threads:
-    """Threads that run parts of calls; they end with their layer.
+    """Threads that end with their layer.
 
-    Signals may interrupt anything here but the locks and the queue, which are not Python.
+    Signals may interrupt anything here but the lock and the queue, which are not Python.  A
+    thread touches the arrays of a call only while its leader is in the kernel, so no call that
+    is cut short leaves anything running.
     """
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self._queue: SimpleQueue[Part | None] = SimpleQueue()
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._bell = Words(1)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
-    def hand_over(self, parts: Sequence[Part]) -> None:
-        """Let a thread run each of these, if threads can be had."""
+    def lead(self, kernel: Callable[..., None], arguments: tuple[Any, ...], members: int) -> None:
+        """Call a kernel, and let threads help, as many as can be had."""
         with self._lock, contextlib.suppress(RuntimeError):  # "can't start new thread"
-            while len(self._threads) < len(parts):
+            while len(self._threads) < members - 1:
                 thread = threading.Thread(
-                    target=_serve, args=(self._queue,), name="fastrnn", daemon=True
+                    target=_serve, args=(self._queue, self._bell), name="fastrnn", daemon=True
                 )
                 thread.start()
                 self._threads.append(thread)
-        if self._threads:
-            for part in parts:
-                self._queue.put(part)
+        helpers = min(len(self._threads), members - 1)
+        words = Words(team.size(1 + helpers))
+        words[team.PLACES] = 1 + helpers
+        words[team.PATIENCE] = PATIENCE
+        words[team.BELL] = self._bell.address
+
+        def help_out() -> None:
+            kernel(*arguments, words.address, False)
+
+        for _ in range(helpers):
+            self._queue.put(help_out)
+        kernel(*arguments, words.address, True)
 
     def end(self) -> None:
         """Let the threads end, and wait for it: compiled code must outlive its last call."""
@@ -61,7 +82,16 @@ class Threads:
                 thread.join()
 
 
-def _serve(queue: "SimpleQueue[Part | None]") -> None:
-    for part in iter(queue.get, None):
-        with contextlib.suppress(Exception):  # which the caller sees when it runs the part itself
-            part.run()
+def _serve(queue: "SimpleQueue[Callable[[], None] | None]", bell: Words) -> None:
+    while True:
+        heard = bell[0]
+        try:
+            help_out = queue.get_nowait()
+        except Empty:
+            team.linger(bell.address, heard)  # to sleep and be woken takes longer
+            help_out = queue.get()
+        if help_out is None:
+            return
+        with contextlib.suppress(Exception):  # the leader gets along without
+            help_out()
+        del help_out  # and the arrays that it holds

@@ -2,11 +2,9 @@
 
 import threading
 import weakref
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .checks import Array
-from .threads import Part
 
 
 class Packed:
@@ -55,17 +53,14 @@ class Workspace(Single):
     first: tuple[Array, ...]  # views of the first state's arrays
     last: tuple[Array, ...]  # views of the last state's
     backward: tuple[Any, ...]  # what the backward kernel takes after dh and the weights
-    dgates: Array  # gradients of the pre-activations
     dstate: tuple[Array, ...]  # gradients of the last state, then of the first
-    dx: Array
-    dweights: tuple[Array, ...]
-    scratch: list[Array]  # one for each thread
     gradients: dict[str, Array]  # what backward returns
 
     def __init__(self, layer: Any, T: int, B: int, training: bool, memory: list[Array]) -> None:
         self.T = T
         self.B = B
         self.training = training
+        self.members: int = layer._members(layer._work(T, B))  # threads of a call
         self.nbytes = sum(array.nbytes for array in memory)
         self.out = self.h[1:]
         self.state = layer._join_state(self.last)
@@ -79,16 +74,9 @@ class Workspace(Single):
     def renew(self) -> None:
         """In use by no call."""
         self.lock = threading.Lock()
-        self.parts: Sequence[Part] = ()  # of the last call that was spread over threads
 
     def belongs_to(self, layer: object) -> bool:
         return self._layer() is layer
-
-    def finish(self) -> None:
-        """Wait for what an interrupted call has left running."""
-        for part in self.parts:
-            part.withdraw()
-        self.parts = ()
 
     def apart(self, array: Array) -> Array:
         """The array, or a copy if it lies in this workspace, where it would be overwritten."""

@@ -8,7 +8,6 @@ import pickle
 import threading
 import time
 import tracemalloc
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from tests.cells import CELLS, Cell, Sizes, in_type
 from tests.compare import assert_close, assert_same_bits, same_bits
 from tests.problems import Problem, normal
 from tests.sequences import FORMS
+from tests.threads import in_every_call
 
 Array = NDArray[Any]
 
@@ -380,12 +380,14 @@ def test_steps_equal_the_sequence(cell: Cell, B: int, dtype: Any) -> None:
 @each_cell
 @each_type
 @pytest.mark.parametrize(
-    "sizes", [(5, 17, 13, 5, 1), (3, 33, 1, 7, 1), (9, 2, 2, 1, 1), (0, 9, 4, 3, 1)], ids=str
+    "sizes",
+    [(5, 17, 13, 5, 1), (3, 133, 1, 7, 1), (9, 2, 2, 1, 1), (0, 9, 4, 3, 1), (70, 131, 9, 4, 1)],
+    ids=str,
 )
 def test_threads_change_nothing(
     cell: Cell, sizes: Sizes, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fastrnn.layer, "THREAD_WORK", 1)
+    in_every_call(monkeypatch.setattr)
     expected = Run(cell, sizes, dtype)()
     for threads in (2, 3, 20):
         run = Run(cell, sizes, dtype, threads)
@@ -396,34 +398,20 @@ def test_threads_change_nothing(
 @each_cell
 @each_type
 @pytest.mark.parametrize("fresh", [False, True], ids=["given state", "no state"])
-def test_parts_of_a_call_write_different_elements(
+def test_all_members_of_a_team_do_a_share(
     cell: Cell, fresh: bool, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So threads cannot disturb each other, whichever comes first."""
-
-    def octets(arguments: tuple[Any, ...]) -> Array:
-        arrays = [a.tobytes() for a in arguments if isinstance(a, np.ndarray)]
-        return np.frombuffer(b"".join(arrays), np.uint8)
-
-    def in_parts(
-        layer: Any, ws: Any, kernel: Any, arguments: Any, work: int, length: int, scratch: Any = ()
-    ) -> None:
-        before, writers = octets(arguments), 0
-        for first, last in pairwise((0, length // 3, length // 2, length)):
-            copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in arguments)
-            kernel(*copies, *scratch[:1], first, last)
-            writers = writers + (octets(copies) != before)
-        assert np.max(writers) == 1, kernel.__name__
-        kernel(*arguments, *scratch[:1], 0, length)
-
-    monkeypatch.setattr(fastrnn.layer.Layer, "_spread", in_parts)
-    run = Run(cell, (5, 17, 7, 4, 1), dtype)
-    ws = run.layer.workspace(4, 7)
-    for array in (*ws.forward, *ws.backward, *ws.dweights, ws.dx):
+    in_every_call(monkeypatch.setattr)
+    run = Run(cell, (5, 17, 13, 4, 1), dtype, threads=3)
+    ws = run.layer.workspace(4, 13)
+    for array in (*ws.forward, *ws.backward):
         if isinstance(array, np.ndarray):
             array[...] = np.nan
     run.layer.forward(run.x, None if fresh else run.state, ws)
     run.layer.backward(run.dh, None if fresh else run.dstate, ws)
+    scratch = ws.backward[-1]
+    assert len(scratch) == 3
+    assert not np.isnan(scratch).all(axis=1).any()
 
 
 @each_cell
@@ -608,7 +596,8 @@ def test_arrays_that_lie_in_the_workspace(cell: Cell, dtype: Any) -> None:
         return {name: array.copy() for name, array in results.items()}
 
     both(run.x, run.dh, ws)
-    for x, dh in ((ws.out, run.dh), (ws.dx, run.dh), (run.x, ws.dx), (run.x, None)):
+    dx = ws.gradients["dx"]
+    for x, dh in ((ws.out, run.dh), (dx, run.dh), (run.x, dx), (run.x, None)):
         expected = both(*(a if a is None else a.copy() for a in (x, dh)), other)
         assert_same_bits(both(x, dh, ws), expected)
     one = run.layer.workspace(1, 5), run.layer.workspace(1, 5)
@@ -755,7 +744,7 @@ def pool_threads() -> list[threading.Thread]:
 
 @each_cell
 def test_threads_end_with_their_layer(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastrnn.layer, "THREAD_WORK", 1)
+    in_every_call(monkeypatch.setattr)
     gc.collect()
     run = Run(cell, (3, 17, 5, 4, 1), np.float64, threads=3)
     run()

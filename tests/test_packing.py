@@ -12,6 +12,7 @@ from fastrnn import packing
 from fastrnn.kernels import lstm, rnn
 from fastrnn.kernels.linear import DEPTH
 from fastrnn.kernels.simd import VECTOR_BITS, WIDTH
+from fastrnn.kernels.team import ALONE
 from tests.cells import LSTM, RNN
 
 Array = NDArray[Any]
@@ -88,7 +89,7 @@ def test_weights_of_the_rnn(D: int, H: int, dtype: Any) -> None:
 
     forward = np.full(packing.forward_size(D, H, 1, dtype), np.nan, dtype)
     backward = np.full(packing.backward_size(D, H, 1, dtype), np.nan, dtype)
-    rnn.rnn_pack(w_ax, w_aa, b_a, forward, backward)
+    rnn.rnn_pack(w_ax, w_aa, b_a, forward, backward, ALONE, True)
     assert_pieces(
         forward,
         (0, b_a.ravel().tolist()),
@@ -98,7 +99,7 @@ def test_weights_of_the_rnn(D: int, H: int, dtype: Any) -> None:
     assert_pieces(backward, (0, packed_matrix(w_aa)), (across * H, packed_matrix(w_ax)))
 
     alone = np.full_like(forward, np.nan)
-    rnn.rnn_pack(w_ax, w_aa, b_a, alone, backward[:0])
+    rnn.rnn_pack(w_ax, w_aa, b_a, alone, backward[:0], ALONE, True)
     np.testing.assert_array_equal(alone, forward)
 
 
@@ -114,7 +115,7 @@ def test_weights_of_the_lstm(D: int, H: int, dtype: Any) -> None:
 
     forward = np.full(packing.forward_size(D, H, 4, dtype), np.nan, dtype)
     backward = np.full(packing.backward_size(D, H, 4, dtype), np.nan, dtype)
-    lstm.lstm_pack(*found, forward, backward)
+    lstm.lstm_pack(*found, forward, backward, ALONE, True)
     assert_pieces(
         forward,
         (0, packed_biases([b_i, b_f, b_c, b_o])),
@@ -128,7 +129,7 @@ def test_weights_of_the_lstm(D: int, H: int, dtype: Any) -> None:
     )
 
     alone = np.full_like(forward, np.nan)
-    lstm.lstm_pack(*found, alone, backward[:0])
+    lstm.lstm_pack(*found, alone, backward[:0], ALONE, True)
     np.testing.assert_array_equal(alone, forward)
 
 

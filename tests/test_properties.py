@@ -21,6 +21,7 @@ from tests.compare import assert_close, assert_same_bits, same_bits
 from tests.gradcheck import check_gradients
 from tests.problems import Problem, normal
 from tests.sequences import FORMS
+from tests.threads import in_every_call
 
 Array = NDArray[Any]
 
@@ -146,7 +147,7 @@ def test_threads_to_the_bit(cell: Cell, dtype: Any, sizes: Sizes, seed: int, thr
     parameters, x, _, da = cell.problem(*sizes, dtype=dtype, seed=seed)
     results = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fastrnn.layer, "THREAD_WORK", 1)
+        in_every_call(patch.setattr)
         for count in (1, threads):
             layer = cell.layer(parameters, count)
             ws = layer.workspace(T, m)

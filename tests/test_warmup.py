@@ -63,7 +63,8 @@ def test_every_kernel_is_ready_and_stays_so() -> None:
     ready = signatures()
     assert len(ready) >= 15
     for name, found in ready.items():
-        assert {"float32" in str(types) for types in found} == {True, False}, name
+        floats = any("float" in str(types) for types in found)
+        assert {"float32" in str(types) for types in found} == {False, floats}, name
     for dtype in "float32", "float64":
         use_everything(dtype)
     assert signatures() == ready

@@ -200,24 +200,37 @@ def multiply_thin(
 
 
 @inline
-def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth):
-    """``out = start + x @ w`` over adjacent columns.
+def multiply_between(
+    j0, j1, rows, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth
+):
+    """``out = start + x @ w`` for the columns from `j0` to `j1`; `j0` halves a panel or is whole.
 
-    `kept` is `columns`, or 0 to start from nothing.
+    `kept` is positive, or 0 to start from nothing.
     """
     column = lanes(out)
+    panel = WIDTH * column
     kept = min(column, kept)
-    done = 0
-    if rows <= THIN:
-        done = multiply_thin(
-            rows, out, out_row, start, intp(start_row), kept, column, column, columns,
-            x, x_row, x_step, w, depth,
-        )  # fmt: skip
-    for j in range(done, columns, WIDTH * column):
-        multiply_columns(
-            rows, out + j, out_row, start + j, intp(start_row), kept, columns - j,
+    j = j0
+    if rows <= THIN and j % panel == 0:
+        j += multiply_thin(
+            rows, out + j, out_row, start + j, intp(start_row), kept, column, column, j1 - j,
             x, x_row, x_step, w + j * depth, depth,
         )  # fmt: skip
+    while j < j1:
+        before = j % panel
+        multiply_columns(
+            rows, out + j, out_row, start + j, intp(start_row), kept, min(j1 - j, panel - before),
+            x, x_row, x_step, w + ((j - before) * depth + before), depth,
+        )  # fmt: skip
+        j += panel - before
+
+
+@inline
+def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth):
+    """``out = start + x @ w`` over adjacent columns; `kept` as for `multiply_between`."""
+    multiply_between(
+        0, columns, rows, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth
+    )
 
 
 # --- packing ------------------------------------------------------------------------

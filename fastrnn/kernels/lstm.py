@@ -13,12 +13,14 @@ from ._jit import inline, kernel, part
 from .activations import sigmoid, tanh
 from .head import predict
 from .linear import (
+    HALF,
     THIN,
     accumulate,
     accumulate_panel_space,
     add_row,
     add_rows,
     multiply,
+    multiply_between,
     multiply_panel,
     multiply_thin,
     multiply_tile,
@@ -28,7 +30,20 @@ from .linear import (
     transpose,
     zero_row,
 )
-from .simd import WIDTH, lanes, load, narrow, padded, paneled, pointer, store, store_full, tile_zero
+from .simd import (
+    ROWS,
+    WIDTH,
+    lanes,
+    load,
+    narrow,
+    padded,
+    paneled,
+    pointer,
+    store,
+    store_full,
+    tile_zero,
+)
+from .team import ALONE, join, leave, meet, share, shares
 
 GATES = 4
 GATE_I, GATE_F, GATE_G, GATE_O = range(GATES)
@@ -96,10 +111,10 @@ def step_backward(rows, units, column, gates, dgates, c_prev, c, dh, dc):
 
 
 @inline
-def pack_gate(gate, w, w_row, H, depth, packed):
-    """Pack one gate's weights ``w (H, depth)`` between those of the other gates."""
+def pack_gate(gate, w, w_row, j0, j1, H, depth, packed):
+    """Pack units of one gate's weights ``w (H, depth)`` between those of the other gates."""
     block = lanes(w)
-    for j in range(0, H, block):
+    for j in range(j0, j1, block):
         units = min(block, H - j)
         vector = block if units > block // 2 else block // 2
         panel = PANEL * vector
@@ -108,46 +123,49 @@ def pack_gate(gate, w, w_row, H, depth, packed):
 
 
 @inline
-def pack_bias(gate, b, H, packed):
-    """Pack one gate's biases ``b (H)`` between those of the other gates."""
+def pack_bias(gate, b, j0, j1, packed):
+    """Pack units of one gate's biases ``b (H)`` between those of the other gates."""
     block = lanes(b)
-    for j in range(0, H, block):
-        store_full(packed + (j * GATES + gate * block), load(b + j, H - j))
+    for j in range(j0, j1, block):
+        store_full(packed + (j * GATES + gate * block), load(b + j, j1 - j))
 
 
 @inline
-def pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, weights, D, H):
-    """The forward weights: bias, input to hidden, hidden to hidden."""
+def pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, weights, D, H, j0, j1):
+    """Units of the forward weights: bias, input to hidden, hidden to hidden."""
     across = GATES * padded(weights, H)
     w_x = weights + across
     w_h = w_x + across * D
-    pack_bias(GATE_I, b_i, H, weights)
-    pack_bias(GATE_F, b_f, H, weights)
-    pack_bias(GATE_G, b_c, H, weights)
-    pack_bias(GATE_O, b_o, H, weights)
-    pack_gate(GATE_I, w_i + H, H + D, H, D, w_x)
-    pack_gate(GATE_F, w_f + H, H + D, H, D, w_x)
-    pack_gate(GATE_G, w_c + H, H + D, H, D, w_x)
-    pack_gate(GATE_O, w_o + H, H + D, H, D, w_x)
-    pack_gate(GATE_I, w_i, H + D, H, H, w_h)
-    pack_gate(GATE_F, w_f, H + D, H, H, w_h)
-    pack_gate(GATE_G, w_c, H + D, H, H, w_h)
-    pack_gate(GATE_O, w_o, H + D, H, H, w_h)
+    pack_bias(GATE_I, b_i, j0, j1, weights)
+    pack_bias(GATE_F, b_f, j0, j1, weights)
+    pack_bias(GATE_G, b_c, j0, j1, weights)
+    pack_bias(GATE_O, b_o, j0, j1, weights)
+    pack_gate(GATE_I, w_i + H, H + D, j0, j1, H, D, w_x)
+    pack_gate(GATE_F, w_f + H, H + D, j0, j1, H, D, w_x)
+    pack_gate(GATE_G, w_c + H, H + D, j0, j1, H, D, w_x)
+    pack_gate(GATE_O, w_o + H, H + D, j0, j1, H, D, w_x)
+    pack_gate(GATE_I, w_i, H + D, j0, j1, H, H, w_h)
+    pack_gate(GATE_F, w_f, H + D, j0, j1, H, H, w_h)
+    pack_gate(GATE_G, w_c, H + D, j0, j1, H, H, w_h)
+    pack_gate(GATE_O, w_o, H + D, j0, j1, H, H, w_h)
 
 
 @inline
-def pack_backward(w_f, w_i, w_c, w_o, weights, D, H):
-    """The backward weights: hidden to hidden, input to hidden, both the other way."""
-    w_h = weights
+def _pack_back(w_f, w_i, w_c, w_o, w_row, j0, j1, H, packed):
+    """Columns of all gates' weights, the gates one after the other."""
+    at = packed + j0 * GATES * H
+    pack_rows(j1 - j0, w_i + j0, w_row, GATE_I * H, H, at, GATES * H)
+    pack_rows(j1 - j0, w_f + j0, w_row, GATE_F * H, H, at, GATES * H)
+    pack_rows(j1 - j0, w_c + j0, w_row, GATE_G * H, H, at, GATES * H)
+    pack_rows(j1 - j0, w_o + j0, w_row, GATE_O * H, H, at, GATES * H)
+
+
+@inline
+def pack_backward(w_f, w_i, w_c, w_o, weights, D, H, j0, j1, d0, d1):
+    """Units and inputs of the backward weights: hidden to hidden, input to hidden."""
     w_x = weights + paneled(weights, H) * GATES * H
-    pack_rows(H, w_i, H + D, GATE_I * H, H, w_h, GATES * H)
-    pack_rows(H, w_f, H + D, GATE_F * H, H, w_h, GATES * H)
-    pack_rows(H, w_c, H + D, GATE_G * H, H, w_h, GATES * H)
-    pack_rows(H, w_o, H + D, GATE_O * H, H, w_h, GATES * H)
-    pack_rows(D, w_i + H, H + D, GATE_I * H, H, w_x, GATES * H)
-    pack_rows(D, w_f + H, H + D, GATE_F * H, H, w_x, GATES * H)
-    pack_rows(D, w_c + H, H + D, GATE_G * H, H, w_x, GATES * H)
-    pack_rows(D, w_o + H, H + D, GATE_O * H, H, w_x, GATES * H)
+    _pack_back(w_f, w_i, w_c, w_o, H + D, j0, j1, H, weights)
+    _pack_back(w_f + H, w_i + H, w_c + H, w_o + H, H + D, d0, d1, H, w_x)
 
 
 @inline
@@ -189,10 +207,10 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
 
 
 @inline
-def input_sums(rows, H, sums, apart, bias, x, w_x, D):
-    """``sums = b + x W_x`` of all units, block after block, `apart` rows from one to the next."""
+def input_sums(rows, j0, j1, H, sums, apart, bias, x, w_x, D):
+    """``sums = b + x W_x`` of units, block after block, `apart` rows from one to the next."""
     block = lanes(sums)
-    for j in range(0, H, block):
+    for j in range(j0, j1, block):
         multiply_gates(
             rows, min(block, H - j), sums + j * GATES * apart, bias + j * GATES, 0,
             x, D, w_x + j * GATES * D, D,
@@ -200,12 +218,12 @@ def input_sums(rows, H, sums, apart, bias, x, w_x, D):
 
 
 @inline
-def add_state_sums(rows, H, sums, apart, h_prev, w_h, backwards):
+def add_state_sums(rows, j0, j1, H, sums, apart, h_prev, w_h, backwards):
     """``sums += h W_h``, likewise; from the last block to the first if `backwards`."""
     block = lanes(sums)
-    last = padded(sums, H) - block
-    for n in range(0, H, block):
-        j = last - n if backwards else n
+    last = padded(sums, j1) - block
+    for j in range(j0, j1, block):
+        j = last + j0 - j if backwards else j
         sums_j = sums + j * GATES * apart
         multiply_gates(
             rows, min(block, H - j), sums_j, sums_j, GATES * block, h_prev, H,
@@ -214,13 +232,13 @@ def add_state_sums(rows, H, sums, apart, h_prev, w_h, backwards):
 
 
 @inline
-def pointwise_forward(rows, H, sums, apart, gates, keep, c_prev, c, h):
-    """`step_forward` of all units; `sums` as for `input_sums`, the others (rows, H).
+def pointwise_forward(rows, j0, j1, H, sums, apart, gates, keep, c_prev, c, h):
+    """`step_forward` of units; `sums` as for `input_sums`, the others (rows, H).
 
     It comes after the products of all of them: a CPU that waits for one has the others to do.
     """
     block = lanes(h)
-    for j in range(0, H, block):
+    for j in range(j0, j1, block):
         units = min(block, H - j)
         sums_j = sums + j * GATES * apart
         if units > block // 2:
@@ -233,65 +251,98 @@ def pointwise_forward(rows, H, sums, apart, gates, keep, c_prev, c, h):
 
 
 @part
-def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, b0, b1):
-    """All steps of the rows from `b0` to `b1`; the inputs' products `steps` at a time.
+def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, team, leads):
+    """All steps, each a phase of the team; the inputs' products `steps` at a time.
 
     sums : room for the pre-activations of `steps` steps, written.
     gates : written if `keep`.  Of the cell `C` steps are kept.
     """
-    rows = b1 - b0
     row = GATES * lanes(sums)
     across = GATES * padded(weights, H)
     w_x = weights + across
     w_h = w_x + across * D
-    apart = steps * rows
-    together = steps if rows == B else 1  # steps whose rows lie evenly spaced
-    sums = sums + steps * b0 * across
-    for t0 in range(0, T, steps):
-        n = min(steps, T - t0)
-        for t in range(t0, t0 + n, together):
-            input_sums(
-                rows * min(together, t0 + n - t), H, sums + (t - t0) * rows * row, apart, weights,
-                x + (t * B + b0) * D, w_x, D,
-            )  # fmt: skip
-        for t in range(t0, t0 + n):
-            at = t * B + b0
-            sums_t = sums + (t - t0) * rows * row
-            h_prev = h + at * H
-            # Every second step backwards: the weights last read are still in cache.
-            add_state_sums(rows, H, sums_t, apart, h_prev, w_h, t % 2 == 1)
-            pointwise_forward(
-                rows, H, sums_t, apart, gates + at * GATES * H, keep,
-                c + ((t % C) * B + b0) * H, c + (((t + 1) % C) * B + b0) * H, h_prev + B * H,
-            )  # fmt: skip
+    apart = steps * B
+    rank, phase, members = join(team, leads)
+    t = phase - 1
+    s = t % steps  # of those whose inputs' products are there
+    while t < T:
+        b0, b1, j0, j1 = shares(rank, members, B, H, lanes(sums))
+        rows = b1 - b0
+        if s == 0:
+            n = min(steps, T - t)
+            together = n if rows == B else 1  # steps whose rows lie evenly spaced
+            for k in range(0, n, together):
+                input_sums(
+                    rows * together, j0, j1, H, sums + (k * B + b0) * row, apart, weights,
+                    x + ((t + k) * B + b0) * D, w_x, D,
+                )  # fmt: skip
+        at = t * B + b0
+        sums_t = sums + (s * B + b0) * row
+        h_prev = h + at * H
+        # Every second step backwards: the weights last read are still in cache.
+        add_state_sums(rows, j0, j1, H, sums_t, apart, h_prev, w_h, t % 2 == 1)
+        pointwise_forward(
+            rows, j0, j1, H, sums_t, apart, gates + at * GATES * H, keep,
+            c + ((t % C) * B + b0) * H, c + (((t + 1) % C) * B + b0) * H, h_prev + B * H,
+        )  # fmt: skip
+        t += 1
+        s = s + 1 if s + 1 < steps else 0
+        members = meet(team, rank, members, t)
+    leave(team, rank, members)
 
 
 @inline
-def backward_steps(dh_out, weights, gates, dgates, c_prev, c, dh, dc, T, B, H, b0, b1):
-    """All steps back of the rows from `b0` to `b1`.
-
-    c_prev, c : (T, B, H), the old and the new cells.
-    `dh` and `dc` go from the last state's further gradient to the first state's.
-    """
-    rows = b1 - b0
+def step_back(rows, j0, j1, H, gates, dgates, c_prev, c, dh, dc):
+    """`step_backward` of units."""
     block = lanes(dh)
-    dh = dh + b0 * H
-    dc = dc + b0 * H
-    if T > 0:
-        add_row(rows * H, dh, dh_out + ((T - 1) * B + b0) * H)
-    for t in range(T - 1, -1, -1):
+    for j in range(j0, j1, block):
+        step_backward(
+            rows, min(block, H - j), H, gates + j, dgates + j, c_prev + j, c + j, dh + j, dc + j
+        )
+
+
+@part
+def backward_steps(
+    x, h, dh_out, weights, gates, dgates, c_prev, c, dh, dc, dx, dw, db, scratch, scratch_row,
+    T, B, D, H, team, leads,
+):  # fmt: skip
+    """All steps back, each a phase of the team, and the gradients that follow, one more.
+
+    h : the old states.  c_prev, c : (T, B, H), the old and the new cells.
+    `dh` and `dc` go from the last state's further gradient to the first state's.
+    scratch : for each member, `scratch_row` elements apart.
+    """
+    rank, phase, members = join(team, leads)
+    while phase <= T + 1:
+        b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(dh))
+        rows = b1 - b0
+        dh_b = dh + b0 * H
+        t = T - phase
         state = (t * B + b0) * H
-        at = GATES * state
-        for j in range(0, H, block):
-            step_backward(
-                rows, min(block, H - j), H, gates + (at + j), dgates + (at + j),
-                c_prev + (state + j), c + (state + j), dh + j, dc + j,
+        if phase > 1:
+            first = t < 0
+            multiply_between(
+                j0, j1, rows, dh_b, H, dh_b if first else dh_out + state, H, 0 if first else H,
+                dgates + GATES * (state + B * H), GATES * H, 1, weights, GATES * H,
             )  # fmt: skip
-        start = dh_out + (state - B * H) if t > 0 else dh
-        multiply(
-            rows, H, dh, H, start, H, H if t > 0 else 0,
-            dgates + at, GATES * H, 1, weights, GATES * H,
-        )  # fmt: skip
+        if phase <= T:
+            if phase == 1:
+                for b in range(rows):
+                    add_row(j1 - j0, dh_b + (b * H + j0), dh_out + (state + b * H + j0))
+            step_back(
+                rows, j0, j1, H, gates + GATES * state, dgates + GATES * state,
+                c_prev + state, c + state, dh_b, dc + b0 * H,
+            )  # fmt: skip
+        else:
+            n0, n1 = share(rank, members, T * B, ROWS)
+            g0, g1 = share(rank, members, GATES * H, ROWS)
+            input_gradient(dgates + n0 * GATES * H, weights, dx + n0 * D, n1 - n0, D, H)
+            weight_gradients(
+                x, h, dgates, dw, db, T * B, D, H, g0, g1, scratch + rank * scratch_row
+            )
+        members = meet(team, rank, members, phase)
+        phase += 1
+    leave(team, rank, members)
 
 
 @inline
@@ -328,38 +379,47 @@ def input_gradient(dgates, weights, dx, rows, D, H):
 
 
 @kernel
-def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward):
+def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, team, leads):
     """Pack ``W* (H, H + D)``, on ``[a_prev; xt]``, and ``b* (H, 1)`` for the products.
 
     backward : may be empty, for inference.
+    team, leads : see `fastrnn.kernels.team`.
     """
     H, across = w_f.shape
     D = across - H
     training = backward.size > 0
     w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
     b_f, b_i, b_c, b_o = pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o)
-    pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, pointer(forward), D, H)
-    if training:
-        pack_backward(w_f, w_i, w_c, w_o, pointer(backward), D, H)
+    forward, backward = pointer(forward), pointer(backward)
+    rank, phase, members = join(team, leads)
+    if phase == 1:
+        j0, j1 = share(rank, members, H, WIDTH * lanes(forward))
+        d0, d1 = share(rank, members, D, WIDTH * lanes(forward))
+        pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, D, H, j0, j1)
+        if training:
+            pack_backward(w_f, w_i, w_c, w_o, backward, D, H, j0, j1, d0, d1)
+        members = meet(team, rank, members, phase)
+    leave(team, rank, members)
 
 
 @kernel
-def lstm_forward(x, weights, sums, gates, c, h, steps, fresh, b0, b1):
-    """``h`` and ``c (T + 1, B, H)``, slot 0 read, from ``x (T, B, D)``; rows `b0` to `b1`.
+def lstm_forward(x, weights, sums, gates, c, h, steps, fresh, team, leads):
+    """``h`` and ``c (T + 1, B, H)``, slot 0 read, from ``x (T, B, D)``.
 
     sums : (steps, B, 4, H padded), written on the way.
     gates : (T, B, 4, H), written with the activated gates; where only the result counts, it may
         be empty, and (1, B, H) is enough for `c`, which is then updated in place.
     fresh : whether the first state is zero, whatever slot 0 holds.
+    team, leads : see `fastrnn.kernels.team`.
     """
     T, B, D = x.shape
     H = h.shape[2]
-    if fresh:
-        zero_row((b1 - b0) * H, pointer(h) + b0 * H)
-        zero_row((b1 - b0) * H, pointer(c) + b0 * H)
+    if fresh and leads:
+        zero_row(B * H, pointer(h))
+        zero_row(B * H, pointer(c))
     forward_steps(
         pointer(x), pointer(weights), pointer(sums), pointer(gates), gates.size > 0,
-        pointer(c), c.shape[0], pointer(h), T, B, D, H, steps, b0, b1,
+        pointer(c), c.shape[0], pointer(h), T, B, D, H, steps, team, leads,
     )  # fmt: skip
 
 
@@ -374,47 +434,34 @@ def lstm_step(x, weights, sums, h, c):
     x, weights, sums, h, c = pointer(x), pointer(weights), pointer(sums), pointer(h), pointer(c)
     across = GATES * padded(weights, H)
     w_x = weights + across
-    input_sums(B, H, sums, B, weights, x, w_x, D)
-    add_state_sums(B, H, sums, B, h, w_x + across * D, False)
-    pointwise_forward(B, H, sums, B, sums, False, c, c, h)
+    input_sums(B, 0, H, H, sums, B, weights, x, w_x, D)
+    add_state_sums(B, 0, H, H, sums, B, h, w_x + across * D, False)
+    pointwise_forward(B, 0, H, H, sums, B, sums, False, c, c, h)
 
 
 @kernel
-def lstm_backward_steps(dh_out, weights, gates, c, dh, dc, fresh, b0, b1):
-    """The gates' gradients, over the gates, from ``dh_out (T, B, H)``; rows `b0` to `b1`.
+def lstm_backward(
+    x, h, dh_out, weights, gates, c, dh, dc, dx, dw, db, scratch, fresh, team, leads
+):  # fmt: skip
+    """All gradients, from ``dh_out (T, B, H)`` and what `lstm_forward` was given and has written.
 
+    gates : overwritten by their gradients.
     dh, dc : (B, H), the last state's further gradients, overwritten by the first's.
-    fresh : whether these further gradients are zero, whatever `dh` and `dc` hold.
+    dx : (T, B, D), dw : (4, H, H + D), db : (4, H, 1), written.
+    scratch : a row for each member of the team.
+    fresh : whether the further gradients are zero, whatever `dh` and `dc` hold.
+    team, leads : see `fastrnn.kernels.team`.
     """
-    T, B, H = dh_out.shape
-    gates, c, dh, dc = pointer(gates), pointer(c), pointer(dh), pointer(dc)
-    if fresh:
-        zero_row((b1 - b0) * H, dh + b0 * H)
-        zero_row((b1 - b0) * H, dc + b0 * H)
-    backward_steps(
-        pointer(dh_out), pointer(weights), gates, gates, c, c + B * H, dh, dc, T, B, H, b0, b1
-    )
-
-
-@kernel
-def lstm_input_gradient(dgates, weights, dx, t0, t1):
-    """Steps `t0` to `t1` of ``dx (T, B, D)``."""
-    B, D = dx.shape[1:]
-    H = dgates.shape[3]
-    at = t0 * B
-    rows = (t1 - t0) * B
-    input_gradient(
-        pointer(dgates) + at * GATES * H, pointer(weights), pointer(dx) + at * D, rows, D, H
-    )
-
-
-@kernel
-def lstm_weight_gradients(x, h, dgates, dw, db, scratch, g0, g1):
-    """Rows `g0` to `g1` of ``dw (4 H, H + D)`` and ``db (4 H)``."""
     T, B, D = x.shape
-    weight_gradients(
-        pointer(x), pointer(h), pointer(dgates), pointer(dw), pointer(db), T * B, D, h.shape[2],
-        g0, g1, pointer(scratch),
+    H = h.shape[2]
+    gates, c, dh, dc = pointer(gates), pointer(c), pointer(dh), pointer(dc)
+    if fresh and leads:
+        zero_row(B * H, dh)
+        zero_row(B * H, dc)
+    backward_steps(
+        pointer(x), pointer(h), pointer(dh_out), pointer(weights), gates, gates, c, c + B * H,
+        dh, dc, pointer(dx), pointer(dw), pointer(db), pointer(scratch), scratch.shape[1],
+        T, B, D, H, team, leads,
     )  # fmt: skip
 
 
@@ -440,14 +487,15 @@ def lstm_notebook_forward(
     c_rows, h, y_rows = pointer(c_rows), pointer(h), pointer(y_rows)
     pack_forward(
         pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o),
-        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), scratch, D, H,
+        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), scratch, D, H, 0, H,
     )  # fmt: skip
     reverse_axes(pointer(x), x_rows, D, B, T)
     transpose(pointer(a0), B, h, H, H, B, H)
     zero_row(B * H, c_rows)
     forward_steps(
-        x_rows, scratch, pointer(sums), gates, True, c_rows, T + 1, h, T, B, D, H, steps, 0, B
-    )
+        x_rows, scratch, pointer(sums), gates, True, c_rows, T + 1, h, T, B, D, H, steps,
+        ALONE, True,
+    )  # fmt: skip
     reverse_axes(h + B * H, pointer(a), T, B, H)
     reverse_axes(c_rows + B * H, pointer(c), T, B, H)
     predict(h + B * H, pointer(w_y), pointer(b_y), scratch, y_rows, T * B, H, O)
@@ -471,17 +519,13 @@ def lstm_notebook_backward(
     x_rows, gates = pointer(x_rows), pointer(gates)
     dh_out, dgates, dh, dc = pointer(dh_out), pointer(dgates), pointer(dh), pointer(dc)
     dx_rows, scratch = pointer(dx_rows), pointer(scratch)
-    pack_backward(pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), scratch, D, H)
+    pack_backward(pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), scratch, D, H, 0, H, 0, D)
     reverse_axes(pointer(da), dh_out, H, B, T)
     zero_row(B * H, dh)
     zero_row(B * H, dc)
     backward_steps(
-        dh_out, scratch, gates, dgates, pointer(c_prev), pointer(c), dh, dc, T, B, H, 0, B
-    )
-    transpose(dh, H, pointer(da0), B, B, H, B)
-    input_gradient(dgates, scratch, dx_rows, T * B, D, H)
-    reverse_axes(dx_rows, pointer(dx), T, B, D)
-    weight_gradients(
-        x_rows, pointer(h_prev), dgates, pointer(dw), pointer(db), T * B, D, H, 0, GATES * H,
-        scratch,
+        x_rows, pointer(h_prev), dh_out, scratch, gates, dgates, pointer(c_prev), pointer(c),
+        dh, dc, dx_rows, pointer(dw), pointer(db), scratch, 0, T, B, D, H, ALONE, True,
     )  # fmt: skip
+    transpose(dh, H, pointer(da0), B, B, H, B)
+    reverse_axes(dx_rows, pointer(dx), T, B, D)

@@ -6,16 +6,18 @@ pre-activations are written where the hidden state will stand.
 Source: Elman (1990), Cognitive Science 14(2), with tanh units.
 """
 
-from ._jit import inline, kernel
+from ._jit import inline, kernel, part
 from .activations import tanh
 from .head import predict
 from .linear import (
+    HALF,
     accumulate,
     accumulate_panel_space,
     add_row,
     add_rows,
     copy_row,
     multiply,
+    multiply_between,
     pack_columns,
     pack_rows,
     passes,
@@ -23,7 +25,8 @@ from .linear import (
     transpose,
     zero_row,
 )
-from .simd import lanes, load, padded, paneled, pointer, store
+from .simd import ROWS, WIDTH, lanes, load, padded, paneled, pointer, store
+from .team import ALONE, join, leave, meet, share, shares
 
 
 @inline
@@ -42,58 +45,102 @@ def step_backward(units, h, dh, dz):
 
 
 @inline
-def pack_forward(w_ax, w_aa, b_a, weights, D, H):
-    """The forward weights: bias, input to hidden, hidden to hidden."""
-    copy_row(H, weights, b_a)
-    w_x = weights + padded(weights, H)
-    pack_columns(H, w_ax, D, D, w_x)
-    pack_columns(H, w_aa, H, H, w_x + paneled(weights, H) * D)
+def runs(rows, j0, j1, H):
+    """How many runs of adjacent elements the columns from `j0` to `j1` are, and how long."""
+    return (1, rows * H) if j1 - j0 == H else (rows, j1 - j0)
 
 
 @inline
-def pack_backward(w_ax, w_aa, weights, D, H):
-    """The backward weights: hidden to hidden, input to hidden, both the other way."""
-    pack_rows(H, w_aa, H, 0, H, weights, H)
-    pack_rows(D, w_ax, D, 0, H, weights + paneled(weights, H) * H, H)
-
-
-@inline
-def forward_steps(x, weights, h, T, B, D, H, steps, b0, b1):
-    """All steps of the rows from `b0` to `b1`; the inputs' products `steps` at a time."""
-    rows = b1 - b0
+def pack_forward(w_ax, w_aa, b_a, weights, D, H, j0, j1):
+    """Units of the forward weights: bias, input to hidden, hidden to hidden."""
     w_x = weights + padded(weights, H)
     w_h = w_x + paneled(weights, H) * D
-    for t0 in range(0, T, steps):
-        n = min(steps, T - t0)
-        if rows == B:
-            multiply(n * B, H, h + (t0 + 1) * B * H, H, weights, 0, H, x + t0 * B * D, D, 1, w_x, D)
-        for t in range(t0, t0 + n):
-            h_prev = h + (t * B + b0) * H
-            h_t = h_prev + B * H
-            if rows != B:
-                multiply(rows, H, h_t, H, weights, 0, H, x + (t * B + b0) * D, D, 1, w_x, D)
-            multiply(rows, H, h_t, H, h_t, H, H, h_prev, H, 1, w_h, H)
-            step_forward(rows * H, h_t)
+    copy_row(j1 - j0, weights + j0, b_a + j0)
+    pack_columns(j1 - j0, w_ax + j0 * D, D, D, w_x + j0 * D)
+    pack_columns(j1 - j0, w_aa + j0 * H, H, H, w_h + j0 * H)
 
 
 @inline
-def backward_steps(dh_out, weights, h, dz, dh, T, B, H, b0, b1):
-    """All steps back of the rows from `b0` to `b1`; `dh` from the last state's to the first's.
+def pack_backward(w_ax, w_aa, weights, D, H, j0, j1, d0, d1):
+    """Units and inputs of the backward weights: hidden to hidden, input to hidden."""
+    w_x = weights + paneled(weights, H) * H
+    pack_rows(j1 - j0, w_aa + j0, H, 0, H, weights + j0 * H, H)
+    pack_rows(d1 - d0, w_ax + d0, D, 0, H, w_x + d0 * H, H)
 
-    h : (T, B, H), the new states.
+
+@part
+def forward_steps(x, weights, h, T, B, D, H, steps, team, leads):
+    """All steps, each a phase of the team; the inputs' products `steps` at a time."""
+    w_x = weights + padded(weights, H)
+    w_h = w_x + paneled(weights, H) * D
+    rank, phase, members = join(team, leads)
+    t = phase - 1
+    s = t % steps  # of those whose inputs' products are there
+    while t < T:
+        b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(h))
+        rows = b1 - b0
+        h_prev = h + (t * B + b0) * H
+        h_t = h_prev + B * H
+        if s == 0:
+            n = min(steps, T - t)
+            together = n if rows == B else 1  # steps whose rows lie evenly spaced
+            for k in range(0, n, together):
+                multiply_between(
+                    j0, j1, rows * together, h_t + k * B * H, H, weights, 0, H,
+                    x + ((t + k) * B + b0) * D, D, 1, w_x, D,
+                )  # fmt: skip
+        multiply_between(j0, j1, rows, h_t, H, h_t, H, H, h_prev, H, 1, w_h, H)
+        count, units = runs(rows, j0, j1, H)
+        for r in range(count):
+            step_forward(units, h_t + (r * H + j0))
+        t += 1
+        s = s + 1 if s + 1 < steps else 0
+        members = meet(team, rank, members, t)
+    leave(team, rank, members)
+
+
+@part
+def backward_steps(
+    x, h_prev, h, dh_out, weights, dz, dh, dx, dw_ax, dw_aa, db, scratch, scratch_row,
+    T, B, D, H, team, leads,
+):  # fmt: skip
+    """All steps back, each a phase of the team, and the gradients that follow, one more.
+
+    h_prev, h : (T, B, H), the old and the new states.
+    `dh` goes from the last state's further gradient to the first state's.
+    scratch : for each member, `scratch_row` elements apart.
     """
-    rows = b1 - b0
-    dh = dh + b0 * H
-    if T > 0:
-        add_row(rows * H, dh, dh_out + ((T - 1) * B + b0) * H)
-    for t in range(T - 1, -1, -1):
+    rank, phase, members = join(team, leads)
+    while phase <= T + 1:
+        b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(dh))
+        rows = b1 - b0
+        dh_b = dh + b0 * H
+        t = T - phase
         at = (t * B + b0) * H
-        step_backward(rows * H, h + at, dh, dz + at)
-        start = dh_out + (at - B * H) if t > 0 else dh
-        multiply(
-            rows, H, dh, H, start, H, H if t > 0 else 0,
-            dz + at, H, 1, weights, H,
-        )  # fmt: skip
+        if phase > 1:
+            first = t < 0
+            multiply_between(
+                j0, j1, rows, dh_b, H, dh_b if first else dh_out + at, H, 0 if first else H,
+                dz + (at + B * H), H, 1, weights, H,
+            )  # fmt: skip
+        if phase <= T:
+            count, units = runs(rows, j0, j1, H)
+            for r in range(count):
+                j = r * H + j0
+                if phase == 1:
+                    add_row(units, dh_b + j, dh_out + (at + j))
+                step_backward(units, h + (at + j), dh_b + j, dz + (at + j))
+        else:
+            n0, n1 = share(rank, members, T * B, ROWS)
+            g0, g1 = share(rank, members, H, ROWS)
+            input_gradient(dz + n0 * H, weights, dx + n0 * D, n1 - n0, D, H)
+            weight_gradients(
+                x, h_prev, dz, dw_ax, dw_aa, db, T * B, D, H, g0, g1,
+                scratch + rank * scratch_row,
+            )  # fmt: skip
+        members = meet(team, rank, members, phase)
+        phase += 1
+    leave(team, rank, members)
 
 
 @inline
@@ -128,31 +175,40 @@ def input_gradient(dz, weights, dx, rows, D, H):
 
 
 @kernel
-def rnn_pack(w_ax, w_aa, b_a, forward, backward):
+def rnn_pack(w_ax, w_aa, b_a, forward, backward, team, leads):
     """Pack ``Wax (H, D)``, ``Waa (H, H)`` and ``ba (H, 1)`` for the products.
 
     backward : may be empty, for inference.
+    team, leads : see `fastrnn.kernels.team`.
     """
     H, D = w_ax.shape
     training = backward.size > 0
     w_ax, w_aa, b_a = pointer(w_ax), pointer(w_aa), pointer(b_a)
-    pack_forward(w_ax, w_aa, b_a, pointer(forward), D, H)
-    if training:
-        pack_backward(w_ax, w_aa, pointer(backward), D, H)
+    forward, backward = pointer(forward), pointer(backward)
+    rank, phase, members = join(team, leads)
+    if phase == 1:
+        j0, j1 = share(rank, members, H, WIDTH * lanes(forward))
+        d0, d1 = share(rank, members, D, WIDTH * lanes(forward))
+        pack_forward(w_ax, w_aa, b_a, forward, D, H, j0, j1)
+        if training:
+            pack_backward(w_ax, w_aa, backward, D, H, j0, j1, d0, d1)
+        members = meet(team, rank, members, phase)
+    leave(team, rank, members)
 
 
 @kernel
-def rnn_forward(x, weights, h, steps, fresh, b0, b1):
-    """``h (T + 1, B, H)``, slot 0 read, from ``x (T, B, D)``; rows `b0` to `b1`.
+def rnn_forward(x, weights, h, steps, fresh, team, leads):
+    """``h (T + 1, B, H)``, slot 0 read, from ``x (T, B, D)``.
 
     fresh : whether the first state is zero, whatever slot 0 holds.
+    team, leads : see `fastrnn.kernels.team`.
     """
     T, B, D = x.shape
     H = h.shape[2]
     h = pointer(h)
-    if fresh:
-        zero_row((b1 - b0) * H, h + b0 * H)
-    forward_steps(pointer(x), pointer(weights), h, T, B, D, H, steps, b0, b1)
+    if fresh and leads:
+        zero_row(B * H, h)
+    forward_steps(pointer(x), pointer(weights), h, T, B, D, H, steps, team, leads)
 
 
 @kernel
@@ -170,38 +226,25 @@ def rnn_step(x, weights, z, h):
 
 
 @kernel
-def rnn_backward_steps(dh_out, weights, h, dz, dh, fresh, b0, b1):
-    """``dz (T, B, H)`` from ``dh_out (T, B, H)`` and `h`; rows `b0` to `b1`.
+def rnn_backward(x, h, dh_out, weights, dz, dh, dx, dw_ax, dw_aa, db, scratch, fresh, team, leads):
+    """All gradients, from ``dh_out (T, B, H)`` and what `rnn_forward` was given and has written.
 
+    dz : (T, B, H), gradients of the pre-activations, written.
     dh : (B, H), the last state's further gradient, overwritten by the first's.
+    dx : (T, B, D), dw_ax : (H, D), dw_aa : (H, H), db : (H, 1), written.
+    scratch : a row for each member of the team.
     fresh : whether that further gradient is zero, whatever `dh` holds.
+    team, leads : see `fastrnn.kernels.team`.
     """
-    T, B, H = dh_out.shape
-    dh = pointer(dh)
-    if fresh:
-        zero_row((b1 - b0) * H, dh + b0 * H)
-    backward_steps(
-        pointer(dh_out), pointer(weights), pointer(h) + B * H, pointer(dz), dh, T, B, H, b0, b1
-    )
-
-
-@kernel
-def rnn_input_gradient(dz, weights, dx, t0, t1):
-    """Steps `t0` to `t1` of ``dx (T, B, D)``."""
-    B, D = dx.shape[1:]
-    H = dz.shape[2]
-    at = t0 * B
-    rows = (t1 - t0) * B
-    input_gradient(pointer(dz) + at * H, pointer(weights), pointer(dx) + at * D, rows, D, H)
-
-
-@kernel
-def rnn_weight_gradients(x, h, dz, dw_ax, dw_aa, db, scratch, g0, g1):
-    """Rows `g0` to `g1` of the weights' gradients."""
     T, B, D = x.shape
-    weight_gradients(
-        pointer(x), pointer(h), pointer(dz), pointer(dw_ax), pointer(dw_aa), pointer(db),
-        T * B, D, h.shape[2], g0, g1, pointer(scratch),
+    H = h.shape[2]
+    h, dh = pointer(h), pointer(dh)
+    if fresh and leads:
+        zero_row(B * H, dh)
+    backward_steps(
+        pointer(x), h, h + B * H, pointer(dh_out), pointer(weights), pointer(dz), dh,
+        pointer(dx), pointer(dw_ax), pointer(dw_aa), pointer(db),
+        pointer(scratch), scratch.shape[1], T, B, D, H, team, leads,
     )  # fmt: skip
 
 
@@ -221,10 +264,10 @@ def rnn_notebook_forward(
     D, B, T = x.shape
     O, H = w_ya.shape
     scratch, x_rows, h, y_rows = pointer(scratch), pointer(x_rows), pointer(h), pointer(y_rows)
-    pack_forward(pointer(w_ax), pointer(w_aa), pointer(b_a), scratch, D, H)
+    pack_forward(pointer(w_ax), pointer(w_aa), pointer(b_a), scratch, D, H, 0, H)
     reverse_axes(pointer(x), x_rows, D, B, T)
     transpose(pointer(a0), B, h, H, H, B, H)
-    forward_steps(x_rows, scratch, h, T, B, D, H, steps, 0, B)
+    forward_steps(x_rows, scratch, h, T, B, D, H, steps, ALONE, True)
     reverse_axes(h + B * H, pointer(a), T, B, H)
     predict(h + B * H, pointer(w_ya), pointer(b_y), scratch, y_rows, T * B, H, O)
     reverse_axes(y_rows, pointer(y), T, B, O)
@@ -245,14 +288,12 @@ def rnn_notebook_backward(
     D = w_ax.shape[1]
     dh_out, dz, x_rows = pointer(dh_out), pointer(dz), pointer(x_rows)
     dh, dx_rows, scratch = pointer(dh), pointer(dx_rows), pointer(scratch)
-    pack_backward(pointer(w_ax), pointer(w_aa), scratch, D, H)
+    pack_backward(pointer(w_ax), pointer(w_aa), scratch, D, H, 0, H, 0, D)
     reverse_axes(pointer(da), dh_out, H, B, T)
     zero_row(B * H, dh)
-    backward_steps(dh_out, scratch, pointer(h), dz, dh, T, B, H, 0, B)
-    transpose(dh, H, pointer(da0), B, B, H, B)
-    input_gradient(dz, scratch, dx_rows, T * B, D, H)
-    reverse_axes(dx_rows, pointer(dx), T, B, D)
-    weight_gradients(
-        x_rows, pointer(h_prev), dz, pointer(dw_ax), pointer(dw_aa), pointer(db),
-        T * B, D, H, 0, H, scratch,
+    backward_steps(
+        x_rows, pointer(h_prev), pointer(h), dh_out, scratch, dz, dh, dx_rows,
+        pointer(dw_ax), pointer(dw_aa), pointer(db), scratch, 0, T, B, D, H, ALONE, True,
     )  # fmt: skip
+    transpose(dh, H, pointer(da0), B, B, H, B)
+    reverse_axes(dx_rows, pointer(dx), T, B, D)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 import fastrnn
-from fastrnn import activations, head, layer, lstm, packing, rnn
+from fastrnn import activations, head, layer, lstm, packing, rnn, threads
 from tests.cells import CELLS, Cell, convert
 from tests.problems import normal
+from tests.threads import in_every_call
 
 PAGE = mmap.PAGESIZE
 NO_ACCESS = 0
@@ -65,6 +66,7 @@ class FencedNumPy:
     """In the place of a module's ``np``."""
 
     empty = staticmethod(fenced)
+    zeros = staticmethod(fenced)  # of integers
 
     @staticmethod
     def empty_like(array: np.ndarray) -> np.ndarray:
@@ -84,8 +86,8 @@ def run(cell: Cell, sizes: tuple[int, ...], dtype: Any) -> None:
         {name: fenced_copy(array) for name, array in cell.step_upstream(problem).items()},
         problem.parameters,
     )
-    for threads, training in ((1, True), (3, True), (1, False)):
-        layer_ = cell.layer(problem.parameters, threads, training=training)
+    for count, training in ((1, True), (3, True), (1, False)):
+        layer_ = cell.layer(problem.parameters, count, training=training)
         ws = layer_.workspace(T, m)
         x = fenced_copy(np.ascontiguousarray(problem.x.T))
         found["h"], _ = layer_.forward(x, layer_.zero_state(m), ws)
@@ -102,12 +104,12 @@ def run(cell: Cell, sizes: tuple[int, ...], dtype: Any) -> None:
 def main() -> None:
     global at_end
     at_end = sys.argv[1] == "end"
-    layer.THREAD_WORK = 1
+    in_every_call()
     packing.CHUNK_BYTES = 1
     packing.CHUNK_ROWS = 4  # two steps of two examples, then the third alone
     for module in (head, layer, lstm, rnn):
         module.aligned = fenced_pieces  # type: ignore[attr-defined]
-    for module in (activations, head, lstm, packing, rnn):
+    for module in (activations, head, lstm, packing, rnn, threads):
         module.np = FencedNumPy()  # type: ignore[attr-defined]
     if sys.argv[1:] == ["end", "fault"]:  # to see that the fence holds
         array = fenced((3,))

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import fastrnn
 from tests.cells import CELLS, Cell
 from tests.compare import assert_same_bits
 from tests.problems import normal
+from tests.threads import in_every_call
 
 T, B, D, H = 20, 16, 16, 64
 QUIET = 0.2  # seconds; other threads have been seen to run a handler 10 ms late
@@ -92,7 +92,7 @@ def cut_calls(interrupt: Interrupts, interrupts: int, seed: int) -> int:
     rng = np.random.default_rng(seed)
     calls = cut = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fastrnn.layer, "THREAD_WORK", 1)
+        in_every_call(patch.setattr)
         trials = [Trial(cell, threads) for cell in CELLS.values() for threads in (1, 2)]
         start = time.perf_counter()
         for trial in trials:

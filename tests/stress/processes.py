@@ -25,6 +25,7 @@ import fastrnn
 from tests.cells import CELLS
 from tests.compare import assert_same_bits
 from tests.problems import normal
+from tests.threads import in_every_call
 
 T, B, D, H = 6, 7, 5, 17
 WORKERS = 3
@@ -35,7 +36,7 @@ layers: dict[str, Any] = {}
 def work(name: str) -> dict[str, Any]:
     """Everything that a layer with threads returns; the layer is kept, also over a fork."""
     cell = CELLS[name]
-    fastrnn.layer.THREAD_WORK = 1
+    in_every_call()
     problem = cell.problem(D, H, B, T)
     layer = layers.setdefault(name, cell.layer(problem.parameters, 3))
     workspace = layer.workspace(T, B)
@@ -92,7 +93,7 @@ def fork_during(call: Callable[[], Any], halted: Halted, check: Callable[[], Non
 
 
 def forks_during_calls(name: str) -> None:
-    fastrnn.layer.THREAD_WORK = 1
+    in_every_call()
     problem = CELLS[name].problem(D, H, B, T)
     layer = CELLS[name].layer(problem.parameters, 3)
     x, workspace = np.ascontiguousarray(problem.x.T), layer.workspace(T, B)

@@ -18,6 +18,7 @@ from tests.cells import CELLS, LSTM, Cell
 from tests.compare import assert_same_bits, same_bits
 from tests.problems import normal
 from tests.stress import interrupts
+from tests.threads import in_every_call
 
 T, B, D, H = 6, 7, 5, 17
 THREADS = 16
@@ -25,10 +26,10 @@ THREADS = 16
 each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 
 
-@pytest.fixture(autouse=True)
-def every_call_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=[True, False], ids=["awaited", "any time"])
+def every_call_is_large(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Layers with threads use them for calls of any size."""
-    monkeypatch.setattr(fastrnn.layer, "THREAD_WORK", 1)
+    in_every_call(monkeypatch.setattr, awaited=request.param)
 
 
 def in_threads(work: Callable[[int], None], count: int = THREADS) -> None:
@@ -240,25 +241,35 @@ def test_without_threads_to_be_had_a_call_runs_in_its_own(
 
 
 @each_cell
-def test_an_error_in_any_thread_is_raised(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_one_thread_is_raised_or_does_no_harm(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = Task(cell)
     layer = cell.layer(task.parameters, 3)
     ws = layer.workspace(T, B)
     expected, _ = layer.forward(task.x)
     kernels = layer._kernels
 
-    def forward(*arguments: Any) -> None:
-        if arguments[-1] == B:
-            raise MemoryError("in the last range")
-        kernels.forward(*arguments)
+    def forward_but(leads: bool) -> Callable[..., None]:
+        def forward(*arguments: Any) -> None:
+            if arguments[-1] == leads:
+                raise MemoryError("in one thread")
+            kernels.forward(*arguments)
 
-    monkeypatch.setattr(layer, "_kernels", kernels._replace(forward=forward))
+        return forward
+
+    monkeypatch.setattr(layer, "_kernels", kernels._replace(forward=forward_but(leads=True)))
     for _ in range(5):
-        with pytest.raises(MemoryError, match="in the last range"):
+        with pytest.raises(MemoryError, match="in one thread"):
             layer.forward(task.x, None, ws)
+    monkeypatch.setattr(layer, "_kernels", kernels._replace(forward=forward_but(leads=False)))
+    for _ in range(5):
+        ws.h[...] = np.nan
+        assert same_bits(layer.forward(task.x, None, ws)[0], expected)
     monkeypatch.setattr(layer, "_kernels", kernels)
-    h, _ = layer.forward(task.x, None, ws)
-    assert same_bits(h, expected)
+    for _ in range(5):
+        ws.h[...] = np.nan
+        assert same_bits(layer.forward(task.x, None, ws)[0], expected)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals")

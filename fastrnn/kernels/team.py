@@ -1,0 +1,234 @@
+"""Threads that go through the phases of one call together.
+
+One of them leads: the thread that was called.  Others come when they come, are taken in where
+the next phase begins, and then do a share of each.  What a phase writes, the next may read.
+Only the leader is ever waited for without end, and it waits for nobody who has not begun, so
+a thread that never comes, or comes when all is done, does no harm.
+
+A team is a row of int64 words in memory, each in a place of its own (`WORD` apart):
+
+    PLACES              for how many there are places, the leader's included
+    PATIENCE            how often the leader looks for others before the first phase
+    BELL                where a word lies that the leader adds one to when it begins, or 0
+    BEGUN               whether it has
+    ARRIVED             how many have come to help
+    PLAN, PLAN + 1      of even and of odd phases: the phase and its members
+    ADMITTED + 2 rank   the phase in which the helper of that rank begins; `OVER` for none
+    DONE + 2 rank       the last phase that it has done
+
+Phases count from 1.
+"""
+
+import os
+
+from llvmlite import ir
+from numba import intp
+from numba.core import types
+from numba.core.extending import intrinsic
+
+from ._jit import inline, kernel, part
+from .simd import ARM
+
+ALONE = 0  # no team: one thread
+WORD = 16  # int64 from a word to the next: no cache line, nor pair of lines, has two of them
+PLACES, PATIENCE, BELL, BEGUN, ARRIVED, PLAN, ADMITTED, DONE = 0, 1, 2, 3, 4, 5, 7, 8
+FEW_ROWS = 4  # rows that take as long as fewer: the weights have to come
+MEMBERS_BITS = 16  # of a plan, below the phase
+OVER = 1 << 40  # a phase that no call comes to
+LOOKS = 20_000  # looks at a leader that has not begun: about a millisecond
+CAN_YIELD = hasattr(os, "sched_yield")
+LINGER = 5_000  # looks at a bell
+RELAXED = 500  # looks, between which a waiting thread lets others run
+
+
+def size(places: int) -> int:
+    """Numbers that make a team with so many places."""
+    return WORD * (ADMITTED + 2 * places)
+
+
+# --- memory that threads share ------------------------------------------------------
+
+
+def _word(builder, team, index):
+    at = builder.mul(index, index.type(8 * WORD))
+    return builder.inttoptr(builder.add(team, at), index.type.as_pointer())
+
+
+@intrinsic
+def _read(typingctx, team, index):
+    """A word, and after it all that was written before it."""
+
+    def codegen(context, builder, sig, args):
+        return builder.load_atomic(_word(builder, *args), "acquire", 8)
+
+    return types.intp(types.intp, types.intp), codegen
+
+
+@intrinsic
+def _write(typingctx, team, index, value):
+    """Write a word after all that was written so far."""
+
+    def codegen(context, builder, sig, args):
+        team, index, value = args
+        builder.store_atomic(value, _word(builder, team, index), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def _count(typingctx, team, index):
+    """Add one to a word; what it was."""
+
+    def codegen(context, builder, sig, args):
+        return builder.atomic_rmw("add", _word(builder, *args), args[1].type(1), "acq_rel")
+
+    return types.intp(types.intp, types.intp), codegen
+
+
+@intrinsic
+def _pause(typingctx):
+    """Let the other thread of this core go first, and the line that is looked at come."""
+
+    def codegen(context, builder, sig, args):
+        name, operands = ("llvm.aarch64.hint", [1]) if ARM else ("llvm.x86.sse2.pause", [])
+        word = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [word] * len(operands))
+        builder.call(builder.module.declare_intrinsic(name, fnty=kind), map(word, operands))
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+_yield = types.ExternalFunction("sched_yield", types.int32()) if CAN_YIELD else _pause
+
+
+@inline
+def _relax(looks):
+    """Between two looks at a word."""
+    if looks % RELAXED == RELAXED - 1:
+        _yield()
+    else:
+        _pause()
+
+
+# --- phases -------------------------------------------------------------------------
+
+
+@inline
+def _await(team, word, phase):
+    looks = 0
+    while _read(team, word) < phase:
+        _relax(looks)
+        looks += 1
+
+
+@inline
+def _members(team, phase):
+    return _read(team, PLAN + phase % 2) % (1 << MEMBERS_BITS)
+
+
+@inline
+def _plan(team, phase, members):
+    """Take in who has come, when the `members` of the phase before have done theirs."""
+    now = 1 + _read(team, ARRIVED)
+    _write(team, PLAN + phase % 2, (phase << MEMBERS_BITS) + now)
+    for other in range(1, members):
+        _await(team, DONE + 2 * other, phase - 1)
+    for other in range(members, now):
+        _write(team, ADMITTED + 2 * other, phase)
+    return now
+
+
+@part
+def join(team, leads):
+    """Rank of this thread, the phase in which it begins, and how many there are in it."""
+    if team == ALONE:
+        return 0, 1, 1
+    looks = 0
+    if leads:
+        _write(team, BEGUN, 1)
+        if _read(team, BELL) != 0:
+            _count(_read(team, BELL), 0)
+        while looks < _read(team, PATIENCE) and 1 + _read(team, ARRIVED) < _read(team, PLACES):
+            _relax(looks)
+            looks += 1
+        return 0, 1, _plan(team, 1, 1)
+    while _read(team, BEGUN) == 0:
+        if looks == LOOKS:
+            return 1, OVER, 1
+        _relax(looks)
+        looks += 1
+    rank = 1 + _count(team, ARRIVED)
+    _await(team, ADMITTED + 2 * rank, 1)
+    phase = _read(team, ADMITTED + 2 * rank)
+    if phase == OVER:
+        return rank, phase, 1
+    return rank, phase, _members(team, phase)
+
+
+@part
+def _meet(team, rank, members, phase):
+    coming = phase + 1
+    if rank == 0:
+        return _plan(team, coming, members)
+    _write(team, DONE + 2 * rank, phase)
+    _await(team, PLAN + coming % 2, coming << MEMBERS_BITS)
+    for other in range(1, members):
+        _await(team, DONE + 2 * other, phase)
+    return _members(team, coming)
+
+
+@inline
+def meet(team, rank, members, phase):
+    """The members of the next phase, when all have done their shares of this one."""
+    return members if team == ALONE else _meet(team, rank, members, phase)
+
+
+@part
+def _dismiss(team, members):
+    for other in range(members, _read(team, PLACES)):
+        _write(team, ADMITTED + 2 * other, OVER)
+
+
+@inline
+def leave(team, rank, members):
+    """There are no more phases; `members` as of the last `meet`."""
+    if rank == 0 and team != ALONE:
+        _dismiss(team, members)
+
+
+@inline
+def share(rank, members, length, whole):
+    """Begin and end of a thread's share of a length that is split between wholes only."""
+    wholes = (length + whole - 1) // whole
+    return (
+        intp(min(length, wholes * rank // members * whole)),
+        intp(min(length, wholes * (rank + 1) // members * whole)),
+    )
+
+
+@inline
+def shares(rank, members, rows, columns, whole):
+    """Rows and columns of a thread's share, from `b0` to `b1` and from `j0` to `j1`.
+
+    Columns are split where that is as even: then each thread reads only its own weights.
+    """
+    if members == 1:
+        return 0, rows, 0, columns
+    widest = (columns + members * whole - 1) // (members * whole) * whole
+    tallest = max(FEW_ROWS, (rows + members - 1) // members)
+    if widest * rows <= tallest * columns:
+        j0, j1 = share(rank, members, columns, whole)
+        return 0, rows, j0, j1
+    b0, b1 = share(rank, members, rows, 1)
+    return b0, b1, 0, columns
+
+
+@kernel
+def linger(bell, heard):
+    """Wait for the word to be another than `heard`, but not for long."""
+    looks = 0
+    while _read(bell, 0) == heard and looks < LINGER:
+        _relax(looks)
+        looks += 1

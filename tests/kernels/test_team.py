@@ -1,0 +1,203 @@
+"""Threads that go through the phases of a call: each does its share, once, in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+from numpy.typing import NDArray
+
+from fastrnn.kernels import team
+from fastrnn.threads import Words
+
+Array = NDArray[Any]
+MODULUS = 1_000_003
+
+
+@njit(nogil=True, error_model="numpy")
+def work(words, leads, phases, cells, done, members_of, lag):
+    """Each phase makes a row of `cells` from the one before, so none may begin too early.
+
+    done : how often each cell was written.  members_of : of each phase, by rank.
+    lag : turns of an idle loop before a share, by phase and rank.
+    """
+    width = cells.shape[1]
+    rank, phase, members = team.join(words, leads)
+    while phase <= phases:
+        for _ in range(lag[phase, rank]):
+            team._pause()
+        begin, end = team.share(rank, members, width, 1)
+        for j in range(begin, end):
+            following = cells[phase - 1, (j + 1) % width]
+            cells[phase, j] = (3 * cells[phase - 1, j] + following + 1) % MODULUS
+            done[phase, j] += 1
+        members_of[phase, rank] = members
+        members = team.meet(words, rank, members, phase)
+        phase += 1
+    team.leave(words, rank, members)
+
+
+@njit(error_model="numpy")
+def shares(rank, members, rows, columns, whole):
+    return team.shares(rank, members, rows, columns, whole)
+
+
+class Call:
+    """A call of `work` by a team with so many places."""
+
+    phases, width = 60, 13
+
+    def __init__(self, places: int, patience: int = 0, longest: int = 0, seed: int = 0) -> None:
+        self.places = places
+        self.words = Words(team.size(places))
+        self.words[team.PLACES] = places
+        self.words[team.PATIENCE] = patience
+        self.cells = np.zeros((self.phases + 1, self.width), np.int64)
+        self.done = np.zeros_like(self.cells)
+        self.members_of = np.zeros((self.phases + 1, places), np.int64)
+        lags = np.random.default_rng(seed).integers(0, longest + 1, self.members_of.shape)
+        self.arrays = self.cells, self.done, self.members_of, lags
+
+    def lead(self) -> None:
+        work(self.words.address, True, self.phases, *self.arrays)
+
+    def help_out(self) -> None:
+        work(self.words.address, False, self.phases, *self.arrays)
+
+    def check(self) -> Array:
+        """Assert that all is right; members of each phase."""
+        expected = np.zeros_like(self.cells)
+        for phase in range(1, self.phases + 1):
+            before = expected[phase - 1]
+            expected[phase] = (3 * before + np.roll(before, -1) + 1) % MODULUS
+        np.testing.assert_array_equal(self.cells, expected)
+        assert not self.done[0].any()
+        assert (self.done[1:] == 1).all()
+        members = self.members_of[1:, 0]
+        taken = np.arange(self.places) < members[:, None]
+        np.testing.assert_array_equal(self.members_of[1:], np.where(taken, members[:, None], 0))
+        assert (np.diff(members) >= 0).all()
+        return members
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    Call(1).lead()
+
+
+def test_one_thread_needs_no_team() -> None:
+    call = Call(1)
+    work(team.ALONE, True, call.phases, *call.arrays)
+    assert (call.check() == 1).all()
+
+
+def test_a_leader_does_all_when_nobody_comes() -> None:
+    for places in (1, 2, 5):
+        call = Call(places, patience=100)
+        call.lead()
+        assert (call.check() == 1).all()
+
+
+@pytest.mark.parametrize("places", [2, 3, 6])
+def test_all_from_the_first_phase_on(places: int) -> None:
+    for seed in range(20):
+        call = Call(places, patience=10**9, longest=300, seed=seed)
+        threads = [threading.Thread(target=call.help_out) for _ in range(places - 1)]
+        for thread in threads:
+            thread.start()
+        call.lead()
+        for thread in threads:
+            thread.join()
+        assert (call.check() == places).all()
+
+
+@pytest.mark.parametrize("places", [2, 3, 6])
+def test_threads_that_come_at_any_time(places: int) -> None:
+    rng = np.random.default_rng(places)
+    seen = set()
+    for seed in range(150):
+        call = Call(places, longest=600, seed=seed)
+        delays = rng.uniform(0, 4e-4, places - 1).tolist()
+
+        def come(delay: float, call: Call = call) -> None:
+            time.sleep(delay)
+            call.help_out()
+
+        threads = [threading.Thread(target=come, args=(delay,)) for delay in delays]
+        for thread in threads:
+            thread.start()
+        time.sleep(2e-4)
+        call.lead()
+        for thread in threads:
+            thread.join()
+        seen |= set(call.check().tolist())
+    assert len(seen) > 1
+
+
+def test_who_comes_when_all_is_done_does_nothing() -> None:
+    call = Call(3)
+    call.lead()
+    before = [array.copy() for array in call.arrays]
+    call.help_out()
+    call.help_out()
+    for array, as_before in zip(call.arrays, before, strict=True):
+        np.testing.assert_array_equal(array, as_before)
+
+
+def test_who_helps_does_not_wait_for_a_leader_that_never_begins() -> None:
+    call = Call(2)
+    call.help_out()
+    assert not call.done.any()
+    call.lead()
+    assert (call.check() == 1).all()
+
+
+def test_a_bell_ends_the_waiting() -> None:
+    bell = Words(1)
+    team.linger(bell.address, 0)  # ends by itself
+    call = Call(1)
+    call.words[team.BELL] = bell.address
+    call.lead()
+    assert bell[0] == 1
+    start = time.perf_counter()
+    for _ in range(1000):
+        team.linger(bell.address, 0)
+    at_once = time.perf_counter() - start
+    start = time.perf_counter()
+    for _ in range(1000):
+        team.linger(bell.address, 1)
+    assert time.perf_counter() - start > 3 * at_once
+
+
+def test_shares_are_all_there_is_once_in_wholes() -> None:
+    for members in range(1, 7):
+        for whole in (1, 4, 32):
+            for length in range(70):
+                bounds = [team.share.py_func(r, members, length, whole) for r in range(members)]
+                assert [0, *(end for _, end in bounds)] == [*(begin for begin, _ in bounds), length]
+                assert all(begin % whole == 0 or begin == length for begin, _ in bounds)
+
+
+@pytest.mark.parametrize("whole", [4, 16])
+def test_a_share_is_rows_or_columns(whole: int) -> None:
+    for members in range(1, 6):
+        for rows in (0, 1, 3, 4, 9, 64):
+            for columns in (0, 1, 5, 16, 17, 100):
+                times = np.zeros((rows, columns), int)
+                for rank in range(members):
+                    b0, b1, j0, j1 = shares(rank, members, rows, columns, whole)
+                    times[b0:b1, j0:j1] += 1
+                    assert (b0, b1) == (0, rows) or (j0, j1) == (0, columns)
+                    assert j0 % whole == 0 or j0 == columns
+                assert (times == 1).all()
+
+
+def test_few_rows_are_not_split() -> None:
+    """A thread would read all weights for each."""
+    assert shares(0, 2, 4, 100, 16) == (0, 4, 0, 48)
+    assert shares(0, 2, 64, 16, 16) == (0, 32, 0, 16)
+    assert shares(0, 2, 64, 64, 16) == (0, 64, 0, 32)
