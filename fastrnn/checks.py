@@ -5,9 +5,8 @@ type whose axes fit together.  What does not fit is refused with an error that n
 argument, what came and what was wanted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
-from operator import attrgetter, itemgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 Axes: TypeAlias = tuple[str, ...]
+UsualCase: TypeAlias = Callable[[Sequence[Any], Any], tuple[np.dtype[Any], list[Array]] | None]
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
@@ -113,12 +113,6 @@ def weights(parameters: Any, keys: Mapping[str, Axes], sizes: dict[str, int]) ->
     return found
 
 
-_dtype = attrgetter("dtype")
-_ndim = attrgetter("ndim")
-_shape = attrgetter("shape")
-_is_carray = attrgetter("flags.carray")
-
-
 class Arguments:
     """What a function takes: arrays with named axes, and weights by key.
 
@@ -141,18 +135,10 @@ class Arguments:
         self._given = given
         self._keys = keys
         self._weights_first = weights_first
-        axes = [*given.values(), *keys.values()]
-        names = [*chain.from_iterable(axes)]
-        numbers = [name for name in dict.fromkeys(names) if name.isdigit()]
-        places = numbers + names
-        self._numbers = [*map(int, numbers)]
-        self._ndims = [*map(len, axes)]
-        self._first_of_name = itemgetter(*map(places.index, names))
-        self._sums = [
-            (places.index(name), [*map(places.index, name.split(" + "))])
-            for name in dict.fromkeys(names)
-            if " + " in name
-        ]
+
+    @cached_property
+    def _usual(self) -> UsualCase:
+        return _usual_case([*self._given.values()], self._keys)
 
     def ready(self, values: Sequence[Any], parameters: Any) -> tuple[np.dtype[Any], list[Array]]:
         """The type to compute in, and all arrays and weights as kernels take them.
@@ -164,8 +150,8 @@ class Arguments:
         """
         usual = self._usual(values, parameters)
         if usual is not None:
-            return usual[0].dtype, usual
-        sizes = {str(number): number for number in self._numbers}
+            return usual
+        sizes = {"1": 1}
         if self._weights_first:
             found = weights(parameters, self._keys, sizes)
         arrays = [
@@ -177,30 +163,57 @@ class Arguments:
         dtype = common_dtype([*arrays, *found])
         return dtype, [ready(array, dtype) for array in (*arrays, *found)]
 
-    def _usual(self, values: Sequence[Any], parameters: Any) -> list[Array] | None:
-        """All arrays if they fit and kernels take them as they are, at a small cost; else None."""
-        if type(parameters) is not dict:
-            return None
-        try:
-            arrays = [*values, *map(parameters.__getitem__, self._keys)]
-        except KeyError:
-            return None
-        if {*map(type, arrays)} != {np.ndarray}:
-            return None
-        dtypes = [*map(_dtype, arrays)]
-        if (
-            (dtypes[0] is FLOAT64 or dtypes[0] is FLOAT32)
-            and dtypes.count(dtypes[0]) == len(dtypes)
-            and [*map(_ndim, arrays)] == self._ndims
-            and all(map(_is_carray, arrays))
-        ):
-            shapes = (*chain.from_iterable(map(_shape, arrays)),)
-            sizes = (*self._numbers, *shapes)
-            if self._first_of_name(sizes) == shapes and all(
-                sizes[total] == sizes[a] + sizes[b] for total, (a, b) in self._sums
-            ):
-                return arrays
-        return None
+
+def _usual_case(given: Sequence[Axes], keys: Mapping[str, Axes]) -> UsualCase:
+    """Make the function that answers `Arguments.ready` where all arrays fit and are of one type.
+
+    It returns None in every other case.  As it stands before every call of a small kernel, it is
+    written out, array by array, and compiled: that costs a quarter of loops over them.
+    """
+    values = [f"value{i}" for i in range(len(given))]
+    weights = [f"weight{i}" for i in range(len(keys))]
+    arrays = [*values, *weights]
+    known: set[str] = set()
+    learn, fit = [], []
+    # Axes that are sums come last: then all that is summed is known.
+    pairs = zip(arrays, [*given, *keys.values()], strict=True)
+    for array, axes in sorted(pairs, key=lambda pair: " + " in "".join(pair[1])):
+        new = {axis for axis in axes if axis.isidentifier()} - known
+        if new:
+            learn.append(
+                f"{', '.join(axis if axis in new else '_' for axis in axes)} = {array}.shape"
+            )
+            known |= new
+        fit.append(f"{array}.shape == ({', '.join(axes)})")
+    lines = (
+        "def usual(values, parameters):",
+        "    if type(parameters) is not dict: return None",
+        "    try:",
+        f"        {', '.join(values)}, = values",
+        *(f"        {w} = parameters[{key!r}]" for w, key in zip(weights, keys, strict=True)),
+        f"        if not ({' and '.join(f'type({array}) is ndarray' for array in arrays)}):",
+        "            return None",
+        *(f"        {line}" for line in learn),
+        "    except (KeyError, ValueError):",
+        "        return None",
+        "    dtype = value0.dtype",
+        "    if not (",
+        "        (dtype is FLOAT64 or dtype is FLOAT32)",
+        *(f"        and {array}.dtype is dtype" for array in arrays[1:]),
+        *(f"        and {condition}" for condition in fit),
+        "    ):",
+        "        return None",
+        f"    arrays = [{', '.join(arrays)}]",
+        f"    if not ({' and '.join(f'{array}.flags.carray' for array in arrays)}):",
+        "        arrays = [ready(array, dtype) for array in arrays]",
+        "    return dtype, arrays",
+    )
+    names: dict[str, Any] = {
+        "ndarray": np.ndarray, "FLOAT32": FLOAT32, "FLOAT64": FLOAT64, "ready": ready,
+    }  # fmt: skip
+    exec("\n".join(lines), names)
+    usual: UsualCase = names["usual"]
+    return usual
 
 
 def sequence(argument: str, value: Any, length: int, wanted: str) -> tuple[Any, ...]:

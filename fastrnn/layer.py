@@ -72,6 +72,7 @@ class Layer(Single, ABC):
         self.lock = threading.RLock()  # a signal's handler may fork in the middle of `update`
         self._step = self._kernels.step
         self._inputs = (self._D,)
+        self._nothing = (np.empty((0, 0), self._dtype),) * len(self._state)
         self._buffers = threading.local()
         self._packed: Packed | None = self._unpacked()  # None while `update` packs
         self._pack([ready(w, self._dtype) for w in found], self._packed)
@@ -235,7 +236,7 @@ class Layer(Single, ABC):
         if not usual:
             x = checked("x", x, ("T", "B", "D"), {"D": self._D})
         T, B, _ = x.shape
-        states = None if state is None else self._check_states("state", state, B)
+        first = self._nothing if state is None else self._check_states("state", state, B)
         if workspace is None:
             ws = self._workspace(T, B, training=False)
         else:
@@ -244,12 +245,7 @@ class Layer(Single, ABC):
         packed = self._packed or self._await_packed()
         with ws.lock:
             ws.x = None
-            if states is not None:
-                for slot, value in zip(ws.first, states, strict=True):
-                    slot[...] = 0.0 if value is None else value
-            self._run(
-                ws.members, self._kernels.forward, x, packed.forward, *ws.forward, states is None
-            )
+            self._run(ws.members, self._kernels.forward, *first, x, packed.forward, *ws.forward)
             if ws.training:
                 ws.x, ws.packed = x, packed
         if workspace is None:
@@ -288,8 +284,10 @@ class Layer(Single, ABC):
         if not usual:
             dh = checked("dh", dh, ("T", "B", "H"), {"H": self._H})
         T, B, _ = dh.shape
-        dstates = None if dstate is None else self._check_states("dstate", dstate, B)
+        last = self._nothing if dstate is None else self._check_states("dstate", dstate, B)
         ws = self._check_workspace(workspace, "dh", T, B)
+        if dstate is not None:
+            last = [ws.apart(array) for array in last]
         dh = ws.apart(dh) if usual else ready(dh, self._dtype)
         with ws.lock:
             x, packed = ws.x, ws.packed
@@ -299,12 +297,9 @@ class Layer(Single, ABC):
                     "whose saved values backward uses up"
                 )
             ws.x = ws.packed = None
-            if dstates is not None:
-                for slot, value in zip(ws.dstate, dstates, strict=True):
-                    slot[...] = 0.0 if value is None else value
             self._run(
                 ws.members, self._kernels.backward,
-                x, ws.h, dh, packed.backward, *ws.backward, dstates is None,
+                *last, x, ws.h, dh, packed.backward, *ws.backward,
             )  # fmt: skip
         return dict(ws.gradients)
 
@@ -399,15 +394,19 @@ class Layer(Single, ABC):
     def _join_state(self, arrays: Sequence[Array]) -> Any:
         return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
-    def _check_states(self, argument: str, value: Any, B: int) -> Sequence[Array | None]:
-        """The arrays of a state; None stands for zeros."""
+    def _check_states(self, argument: str, value: Any, B: int) -> Sequence[Array]:
+        """The arrays of a state as kernels take them; an empty one, for None, stands for zeros."""
         usual = self._usual_state(value, (B, self._H))
         if usual is not None:
             return usual
         sizes = {"B": B, "H": self._H}
         return [
-            None if array is None else checked(name, array, ("B", "H"), sizes)
-            for name, array in self._split_state(argument, value)
+            nothing
+            if array is None
+            else ready(checked(name, array, ("B", "H"), sizes), self._dtype)
+            for nothing, (name, array) in zip(
+                self._nothing, self._split_state(argument, value), strict=True
+            )
         ]
 
     def _usual_state(self, value: Any, shape: tuple[int, int]) -> Sequence[Array] | None:

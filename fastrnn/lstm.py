@@ -347,7 +347,6 @@ class LSTMWorkspace(Workspace):
         )
         self.h = h
         self.forward = sums, gates, c, h, steps
-        self.first = h[0], c[0]
         self.last = h[-1], c[-1]
         if training:
             size = accumulate_size(GATES * H, T * B, dtype)
@@ -357,7 +356,6 @@ class LSTMWorkspace(Workspace):
             )  # fmt: skip
             memory += gradients
             self.backward = gates, c, dh, dc, dx, dw, db, scratch
-            self.dstate = dh, dc
             self.gradients = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
         super().__init__(layer, T, B, training, memory)
 

@@ -97,11 +97,17 @@ def cell_scratch(dtype: np.dtype[Any], packed: int, *sizes: int) -> Array:
 
     That is a strip of weights, or on the way back `packed` elements.
     """
+    return np.empty(_cell_scratch_size(dtype, packed, sizes), dtype)
+
+
+@lru_cache(256)
+def _cell_scratch_size(dtype: np.dtype[Any], packed: int, sizes: tuple[int, ...]) -> int:
     lanes = padded(1, dtype)
     elements = lanes * (len(sizes) + 1) + sum(sizes) + max(STRIP * WIDTH * lanes, packed)
-    return np.empty(elements + CACHE_LINE // dtype.itemsize, dtype)
+    return elements + CACHE_LINE // dtype.itemsize
 
 
+@lru_cache(256)
 def cell_backward_size(B: int, D: int, H: int, dtype: np.dtype[Any]) -> int:
     """Elements that a cell's backward kernel packs: B old states or inputs, or H weights."""
     return max(B * paneled(max(D, H), dtype), H * paneled(1, dtype))

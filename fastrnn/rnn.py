@@ -267,7 +267,6 @@ class RNNWorkspace(Workspace):
         (h,) = memory = aligned(dtype, (T + 1, B, H))
         self.h = h
         self.forward = h, chunk(T, B, H, dtype)
-        self.first = (h[0],)
         self.last = (h[-1],)
         if training:
             size = accumulate_size(H, T * B, dtype)
@@ -277,7 +276,6 @@ class RNNWorkspace(Workspace):
             )  # fmt: skip
             memory += gradients
             self.backward = dz, dh, dx, dw_ax, dw_aa, db, scratch
-            self.dstate = (dh,)
             self.gradients = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
         super().__init__(layer, T, B, training, memory)
 

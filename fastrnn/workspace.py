@@ -50,10 +50,8 @@ class Workspace(Single):
 
     h: Array  # (T + 1, B, H), slot 0 the first state
     forward: tuple[Any, ...]  # what the forward kernel takes after x and the weights
-    first: tuple[Array, ...]  # views of the first state's arrays
     last: tuple[Array, ...]  # views of the last state's
     backward: tuple[Any, ...]  # what the backward kernel takes after dh and the weights
-    dstate: tuple[Array, ...]  # gradients of the last state, then of the first
     gradients: dict[str, Array]  # what backward returns
 
     def __init__(self, layer: Any, T: int, B: int, training: bool, memory: list[Array]) -> None:

@@ -19,6 +19,7 @@ from .simd import (
     lanes,
     load,
     paneled,
+    pointer,
     rank1,
     store,
     store_full,
@@ -355,6 +356,15 @@ def copy_row(columns, out, x):
     """``out = x``."""
     for j in range(0, columns, lanes(out)):
         store(out + j, load(x + j, columns - j), columns - j)
+
+
+@inline
+def copy_or_zero(columns, out, given):
+    """``out = given``, which is an array, or zero if that is empty."""
+    if given.size > 0:
+        copy_row(columns, out, pointer(given))
+    else:
+        zero_row(columns, out)
 
 
 @inline

@@ -19,6 +19,7 @@ from .linear import (
     accumulate_panel_space,
     add_row,
     add_rows,
+    copy_or_zero,
     multiply,
     multiply_between,
     multiply_panel,
@@ -403,20 +404,20 @@ def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, team, l
 
 
 @kernel
-def lstm_forward(x, weights, sums, gates, c, h, steps, fresh, team, leads):
-    """``h`` and ``c (T + 1, B, H)``, slot 0 read, from ``x (T, B, D)``.
+def lstm_forward(h0, c0, x, weights, sums, gates, c, h, steps, team, leads):
+    """``h`` and ``c (T + 1, B, H)`` from ``x (T, B, D)`` and the first state, which is slot 0.
 
+    h0, c0 : (B, H), or empty for zero.
     sums : (steps, B, 4, H padded), written on the way.
     gates : (T, B, 4, H), written with the activated gates; where only the result counts, it may
         be empty, and (1, B, H) is enough for `c`, which is then updated in place.
-    fresh : whether the first state is zero, whatever slot 0 holds.
     team, leads : see `fastrnn.kernels.team`.
     """
     T, B, D = x.shape
     H = h.shape[2]
-    if fresh and leads:
-        zero_row(B * H, pointer(h))
-        zero_row(B * H, pointer(c))
+    if leads:
+        copy_or_zero(B * H, pointer(h), h0)
+        copy_or_zero(B * H, pointer(c), c0)
     forward_steps(
         pointer(x), pointer(weights), pointer(sums), pointer(gates), gates.size > 0,
         pointer(c), c.shape[0], pointer(h), T, B, D, H, steps, team, leads,
@@ -441,23 +442,23 @@ def lstm_step(x, weights, sums, h, c):
 
 @kernel
 def lstm_backward(
-    x, h, dh_out, weights, gates, c, dh, dc, dx, dw, db, scratch, fresh, team, leads
-):  # fmt: skip
+    dh_last, dc_last, x, h, dh_out, weights, gates, c, dh, dc, dx, dw, db, scratch, team, leads
+):
     """All gradients, from ``dh_out (T, B, H)`` and what `lstm_forward` was given and has written.
 
+    dh_last, dc_last : (B, H), the last state's further gradients, or empty for zero.
     gates : overwritten by their gradients.
-    dh, dc : (B, H), the last state's further gradients, overwritten by the first's.
+    dh, dc : (B, H), the first state's gradients, written.
     dx : (T, B, D), dw : (4, H, H + D), db : (4, H, 1), written.
     scratch : a row for each member of the team.
-    fresh : whether the further gradients are zero, whatever `dh` and `dc` hold.
     team, leads : see `fastrnn.kernels.team`.
     """
     T, B, D = x.shape
     H = h.shape[2]
     gates, c, dh, dc = pointer(gates), pointer(c), pointer(dh), pointer(dc)
-    if fresh and leads:
-        zero_row(B * H, dh)
-        zero_row(B * H, dc)
+    if leads:
+        copy_or_zero(B * H, dh, dh_last)
+        copy_or_zero(B * H, dc, dc_last)
     backward_steps(
         pointer(x), pointer(h), pointer(dh_out), pointer(weights), gates, gates, c, c + B * H,
         dh, dc, pointer(dx), pointer(dw), pointer(db), pointer(scratch), scratch.shape[1],

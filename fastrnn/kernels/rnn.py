@@ -15,6 +15,7 @@ from .linear import (
     accumulate_panel_space,
     add_row,
     add_rows,
+    copy_or_zero,
     copy_row,
     multiply,
     multiply_between,
@@ -197,17 +198,17 @@ def rnn_pack(w_ax, w_aa, b_a, forward, backward, team, leads):
 
 
 @kernel
-def rnn_forward(x, weights, h, steps, fresh, team, leads):
-    """``h (T + 1, B, H)``, slot 0 read, from ``x (T, B, D)``.
+def rnn_forward(h0, x, weights, h, steps, team, leads):
+    """``h (T + 1, B, H)`` from ``x (T, B, D)`` and the first state, which is slot 0.
 
-    fresh : whether the first state is zero, whatever slot 0 holds.
+    h0 : (B, H), or empty for zero.
     team, leads : see `fastrnn.kernels.team`.
     """
     T, B, D = x.shape
     H = h.shape[2]
     h = pointer(h)
-    if fresh and leads:
-        zero_row(B * H, h)
+    if leads:
+        copy_or_zero(B * H, h, h0)
     forward_steps(pointer(x), pointer(weights), h, T, B, D, H, steps, team, leads)
 
 
@@ -226,21 +227,23 @@ def rnn_step(x, weights, z, h):
 
 
 @kernel
-def rnn_backward(x, h, dh_out, weights, dz, dh, dx, dw_ax, dw_aa, db, scratch, fresh, team, leads):
+def rnn_backward(
+    dh_last, x, h, dh_out, weights, dz, dh, dx, dw_ax, dw_aa, db, scratch, team, leads
+):
     """All gradients, from ``dh_out (T, B, H)`` and what `rnn_forward` was given and has written.
 
+    dh_last : (B, H), the last state's further gradient, or empty for zero.
     dz : (T, B, H), gradients of the pre-activations, written.
-    dh : (B, H), the last state's further gradient, overwritten by the first's.
+    dh : (B, H), the first state's gradient, written.
     dx : (T, B, D), dw_ax : (H, D), dw_aa : (H, H), db : (H, 1), written.
     scratch : a row for each member of the team.
-    fresh : whether that further gradient is zero, whatever `dh` holds.
     team, leads : see `fastrnn.kernels.team`.
     """
     T, B, D = x.shape
     H = h.shape[2]
     h, dh = pointer(h), pointer(dh)
-    if fresh and leads:
-        zero_row(B * H, dh)
+    if leads:
+        copy_or_zero(B * H, dh, dh_last)
     backward_steps(
         pointer(x), h, h + B * H, pointer(dh_out), pointer(weights), pointer(dz), dh,
         pointer(dx), pointer(dw_ax), pointer(dw_aa), pointer(db),
