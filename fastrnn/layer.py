@@ -22,7 +22,7 @@ from .threads import Threads, cpu_count
 from .workspace import Packed, Single, Workspace
 
 THREAD_WORK = 20_000_000  # multiplications below which a second thread does not pay
-PACKING = 30  # multiplications in the time of packing a weight
+PACKING = 8  # steps in the time of packing
 
 
 class Kernels(NamedTuple):
@@ -67,6 +67,7 @@ class Layer(Single, ABC):
         self._dtype = common_dtype(found)
         self._D = sizes["n_x"]
         self._H = sizes["n_a"]
+        self._packers = self._members(self._work(PACKING, 1))
         self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
         self._threads: Threads | None = None
         self.lock = threading.RLock()  # a signal's handler may fork in the middle of `update`
@@ -471,9 +472,7 @@ class Layer(Single, ABC):
 
     def _pack(self, found: list[Array], packed: Packed) -> None:
         """Pack weights for the forward and, when training, the backward products."""
-        weights = self._gates * self._H * (self._H + self._D)
-        members = self._members(weights * PACKING)
-        self._run(members, self._kernels.pack, *found, packed.forward, packed.backward)
+        self._run(self._packers, self._kernels.pack, *found, packed.forward, packed.backward)
 
     def _run(self, members: int, kernel: Callable[..., None], *arguments: Any) -> None:
         """Call a kernel in so many threads, if they can be had."""

@@ -115,7 +115,7 @@ def _relax(looks):
 # --- phases -------------------------------------------------------------------------
 
 
-@inline
+@part
 def _await(team, word, phase):
     looks = 0
     while _read(team, word) < phase:
@@ -123,12 +123,12 @@ def _await(team, word, phase):
         looks += 1
 
 
-@inline
+@part
 def _members(team, phase):
     return _read(team, PLAN + phase % 2) % (1 << MEMBERS_BITS)
 
 
-@inline
+@part
 def _plan(team, phase, members):
     """Take in who has come, when the `members` of the phase before have done theirs."""
     now = 1 + _read(team, ARRIVED)
