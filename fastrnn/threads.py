@@ -49,7 +49,7 @@ class Threads:
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._bell = Words(1)
         self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may call the layer
 
     def lead(self, kernel: Callable[..., None], arguments: tuple[Any, ...], members: int) -> None:
         """Call a kernel, and let threads help, as many as can be had."""

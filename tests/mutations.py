@@ -61,6 +61,7 @@ PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
     ("kernels/head.py", 6, {"": f"tests/test_rnn.py {SEQUENCE}"}, [RNN, ALL]),
     ("kernels/linear.py", 20,
      {"": "tests/kernels/test_linear.py -k 'f64 or passes'"}, [RNN, ALL]),
+    ("kernels/team.py", 30, {"": "tests/kernels/test_team.py"}, [f"{LAYER} and threads'"]),
     ("kernels/lying.py", 16, {"": f"tests/test_rnn.py {CELL}"}, [f"{SEQUENCES} -k f64", ALL]),
     ("kernels/activations.py", 16, {"": "tests/kernels/test_activations.py"}, [RNN, ALL]),
     ("kernels/simd.py", 20, {"": "tests/kernels/test_simd.py"},
@@ -70,6 +71,7 @@ PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
     ("head.py", 4, {"": f"{SEQUENCES} -k sequence_as"}, [API]),
     ("layer.py", 16, {"": "tests/test_layer.py -k f64"}, [API]),
     ("workspace.py", 6, {"": "tests/test_layer.py -k f64"}, [API]),
+    ("threads.py", 6, {"": "tests/stress/test_threads.py"}, ["tests/test_layer.py -k threads"]),
     ("forks.py", 4, {"": "tests/stress/test_processes.py"}, []),
     ("steps.py", 8, {"": f"tests/test_checks.py {RNN}"}, [API]),
     ("packing.py", 8, {"": "tests/test_packing.py"}, [API]),
@@ -85,7 +87,8 @@ CELLS = "kernels/rnn.py", "kernels/lstm.py", "kernels/cells.py", "kernels/head.p
 # What is no mistake when changed: words for people, hints for the CPU, sizes that only cost time.
 SKIPPED = {"__repr__", "_describe", "_reason", "warnings.warn", "raise NotImplementedError"}
 SKIPPED |= {"__all__", "__slots__", "tile_prefetch", "STRIP", "DEPTH", "CHUNK_BYTES"}
-SKIPPED |= {"CHUNK_ROWS", "THREAD_WORK", "THREAD_ROWS", "work", "FEW", "NEAR", "_keep_rolled"}
+SKIPPED |= {"CHUNK_ROWS", "THREAD_WORK", "PACKING", "_work", "FEW", "NEAR", "_keep_rolled"}
+SKIPPED |= {"PATIENCE", "LOOKS", "LINGER", "RELAXED", "WORD", "_relax", "_pause", "BELL"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
 EQUIVALENT: dict[str, dict[str, str]] = {

@@ -152,21 +152,20 @@ def pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, weights, D, H, j0, j1):
 
 
 @inline
-def _pack_back(w_f, w_i, w_c, w_o, w_row, j0, j1, H, packed):
-    """Columns of all gates' weights, the gates one after the other."""
-    at = packed + j0 * GATES * H
-    pack_rows(j1 - j0, w_i + j0, w_row, GATE_I * H, H, at, GATES * H)
-    pack_rows(j1 - j0, w_f + j0, w_row, GATE_F * H, H, at, GATES * H)
-    pack_rows(j1 - j0, w_c + j0, w_row, GATE_G * H, H, at, GATES * H)
-    pack_rows(j1 - j0, w_o + j0, w_row, GATE_O * H, H, at, GATES * H)
-
-
-@inline
-def pack_backward(w_f, w_i, w_c, w_o, weights, D, H, j0, j1, d0, d1):
-    """Units and inputs of the backward weights: hidden to hidden, input to hidden."""
+def pack_backward(w_f, w_i, w_c, w_o, weights, D, H, j0, j1):
+    """Units of the backward weights: hidden to hidden, input to hidden, both the other way."""
+    units = j1 - j0
+    at = j0 * (H + D)
+    w_h = weights
     w_x = weights + paneled(weights, H) * GATES * H
-    _pack_back(w_f, w_i, w_c, w_o, H + D, j0, j1, H, weights)
-    _pack_back(w_f + H, w_i + H, w_c + H, w_o + H, H + D, d0, d1, H, w_x)
+    pack_rows(H, w_i + at, H + D, GATE_I * H + j0, units, w_h, GATES * H)
+    pack_rows(H, w_f + at, H + D, GATE_F * H + j0, units, w_h, GATES * H)
+    pack_rows(H, w_c + at, H + D, GATE_G * H + j0, units, w_h, GATES * H)
+    pack_rows(H, w_o + at, H + D, GATE_O * H + j0, units, w_h, GATES * H)
+    pack_rows(D, w_i + (at + H), H + D, GATE_I * H + j0, units, w_x, GATES * H)
+    pack_rows(D, w_f + (at + H), H + D, GATE_F * H + j0, units, w_x, GATES * H)
+    pack_rows(D, w_c + (at + H), H + D, GATE_G * H + j0, units, w_x, GATES * H)
+    pack_rows(D, w_o + (at + H), H + D, GATE_O * H + j0, units, w_x, GATES * H)
 
 
 @inline
@@ -394,11 +393,13 @@ def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, team, l
     forward, backward = pointer(forward), pointer(backward)
     rank, phase, members = join(team, leads)
     if phase == 1:
-        j0, j1 = share(rank, members, H, WIDTH * lanes(forward))
-        d0, d1 = share(rank, members, D, WIDTH * lanes(forward))
-        pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, D, H, j0, j1)
-        if training:
-            pack_backward(w_f, w_i, w_c, w_o, backward, D, H, j0, j1, d0, d1)
+        block = lanes(forward)
+        j0, j1 = share(rank, members, H, block)
+        for j in range(j0, j1, block):  # whose weights stay in cache from the one to the other
+            end = min(j1, j + block)
+            pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, D, H, j, end)
+            if training:
+                pack_backward(w_f, w_i, w_c, w_o, backward, D, H, j, end)
         members = meet(team, rank, members, phase)
     leave(team, rank, members)
 
@@ -520,7 +521,7 @@ def lstm_notebook_backward(
     x_rows, gates = pointer(x_rows), pointer(gates)
     dh_out, dgates, dh, dc = pointer(dh_out), pointer(dgates), pointer(dh), pointer(dc)
     dx_rows, scratch = pointer(dx_rows), pointer(scratch)
-    pack_backward(pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), scratch, D, H, 0, H, 0, D)
+    pack_backward(pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), scratch, D, H, 0, H)
     reverse_axes(pointer(da), dh_out, H, B, T)
     zero_row(B * H, dh)
     zero_row(B * H, dc)

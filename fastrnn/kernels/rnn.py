@@ -62,11 +62,11 @@ def pack_forward(w_ax, w_aa, b_a, weights, D, H, j0, j1):
 
 
 @inline
-def pack_backward(w_ax, w_aa, weights, D, H, j0, j1, d0, d1):
-    """Units and inputs of the backward weights: hidden to hidden, input to hidden."""
+def pack_backward(w_ax, w_aa, weights, D, H, j0, j1):
+    """Units of the backward weights: hidden to hidden, input to hidden, both the other way."""
     w_x = weights + paneled(weights, H) * H
-    pack_rows(j1 - j0, w_aa + j0, H, 0, H, weights + j0 * H, H)
-    pack_rows(d1 - d0, w_ax + d0, D, 0, H, w_x + d0 * H, H)
+    pack_rows(H, w_aa + j0 * H, H, j0, j1 - j0, weights, H)
+    pack_rows(D, w_ax + j0 * D, D, j0, j1 - j0, w_x, H)
 
 
 @part
@@ -188,11 +188,13 @@ def rnn_pack(w_ax, w_aa, b_a, forward, backward, team, leads):
     forward, backward = pointer(forward), pointer(backward)
     rank, phase, members = join(team, leads)
     if phase == 1:
-        j0, j1 = share(rank, members, H, WIDTH * lanes(forward))
-        d0, d1 = share(rank, members, D, WIDTH * lanes(forward))
-        pack_forward(w_ax, w_aa, b_a, forward, D, H, j0, j1)
-        if training:
-            pack_backward(w_ax, w_aa, backward, D, H, j0, j1, d0, d1)
+        panel = WIDTH * lanes(forward)
+        j0, j1 = share(rank, members, H, panel)
+        for j in range(j0, j1, panel):  # whose weights stay in cache from the one to the other
+            end = min(j1, j + panel)
+            pack_forward(w_ax, w_aa, b_a, forward, D, H, j, end)
+            if training:
+                pack_backward(w_ax, w_aa, backward, D, H, j, end)
         members = meet(team, rank, members, phase)
     leave(team, rank, members)
 
@@ -291,7 +293,7 @@ def rnn_notebook_backward(
     D = w_ax.shape[1]
     dh_out, dz, x_rows = pointer(dh_out), pointer(dz), pointer(x_rows)
     dh, dx_rows, scratch = pointer(dh), pointer(dx_rows), pointer(scratch)
-    pack_backward(pointer(w_ax), pointer(w_aa), scratch, D, H, 0, H, 0, D)
+    pack_backward(pointer(w_ax), pointer(w_aa), scratch, D, H, 0, H)
     reverse_axes(pointer(da), dh_out, H, B, T)
     zero_row(B * H, dh)
     backward_steps(

@@ -4,8 +4,8 @@
 
 takes minutes for all kernels.  Nothing compiled is run.  It fails
 
-- where a kernel calls anything but its own parts, Numba's runtime and Python: a vector
-  operation without an instruction would be a call for each number;
+- where a kernel calls anything but its own parts, Numba's runtime, Python and the scheduler: a
+  vector operation without an instruction would be a call for each number;
 - where the loop of a product is not a tile's: one fused multiply-add on vectors for each
   register, no call, and nothing that is kept on the stack;
 - where float32 is computed one by one.  (In float64 the last unit of an LSTM is half a
@@ -27,7 +27,7 @@ from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 
 TRIPLE = "aarch64-unknown-linux-gnu"
-OWN_CALLS = re.compile(r"_ZN7fastrnn|NRT_|numba_|Py|mem(cpy|move|set)$")
+OWN_CALLS = re.compile(r"_ZN7fastrnn|NRT_|numba_|Py|mem(cpy|move|set)$|sched_yield$")
 
 Signature = tuple[Dispatcher, tuple[Any, ...]]
 
