@@ -10,6 +10,7 @@ import numpy as np
 
 import fastrnn
 from fastrnn import bench, peers
+from fastrnn.threads import cpu_count
 
 from .common import CELLS, DTYPES, FIND, PEERS, peer, sizes_of
 
@@ -55,12 +56,13 @@ class Rate:
 class Threads:
     """How many times as fast two threads are as one."""
 
-    params = (CELLS, ["forward", "training"], DTYPES, ["512,512,4,25", "512,512,16,25"])
+    sizes = ("512,512,1,25", "512,512,4,25", "512,512,16,25")
+    params = (CELLS, ["forward", "training"], DTYPES, sizes)
     param_names = BestPeer.param_names
     unit = "times"
 
     def setup(self, *_: Any) -> None:
-        if (os.cpu_count() or 1) < 2:
+        if cpu_count() < 2:
             raise NotImplementedError("only one core")
 
     def track_two_threads(self, cell: str, task: str, dtype: str, sizes: str) -> float:

@@ -121,7 +121,7 @@ def test_threads_that_come_at_any_time(places: int) -> None:
     seen = set()
     for seed in range(150):
         call = Call(places, longest=600, seed=seed)
-        delays = rng.uniform(0, 4e-4, places - 1).tolist()
+        delays = rng.uniform(0, 8e-4, places - 1).tolist()
 
         def come(delay: float, call: Call = call) -> None:
             time.sleep(delay)
@@ -130,7 +130,7 @@ def test_threads_that_come_at_any_time(places: int) -> None:
         threads = [threading.Thread(target=come, args=(delay,)) for delay in delays]
         for thread in threads:
             thread.start()
-        time.sleep(2e-4)
+        time.sleep(rng.uniform(0, 8e-4))
         call.lead()
         for thread in threads:
             thread.join()
