@@ -4,6 +4,7 @@ The child has no other thread, so nothing there ends what those have begun: the 
 some of it, and the child gives up the rest.
 """
 
+import contextlib
 import os
 import threading
 import weakref
@@ -30,13 +31,14 @@ def renew_after_forks(owner: Any) -> None:
 def _before() -> None:
     _adding.acquire()
     for owner in _awaited:
+        _held.append(owner)  # first, or an interrupt could leave the lock held
         owner.lock.acquire()
-        _held.append(owner)
 
 
 def _after() -> None:
     while _held:
-        _held.pop().lock.release()
+        with contextlib.suppress(RuntimeError):  # "cannot release un-acquired lock"
+            _held.pop().lock.release()
     _adding.release()
 
 

@@ -70,7 +70,7 @@ class Layer(Single, ABC):
         self._packers = self._members(self._work(PACKING, 1))
         self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
         self._threads: Threads | None = None
-        self.lock = threading.RLock()  # a signal's handler may fork in the middle of `update`
+        self.lock = threading.RLock()  # a signal's handler may come in the middle of `update`
         self._step = self._kernels.step
         self._inputs = (self._D,)
         self._nothing = (np.empty((0, 0), self._dtype),) * len(self._state)
@@ -127,14 +127,14 @@ class Layer(Single, ABC):
             sizes = {"1": 1, "n_a": self._H, "n_x": self._D}
             found = [ready(w, self._dtype) for w in weights(parameters, self._keys, sizes)]
         with self.lock:
-            packed = self._packed
-            assert packed is not None
+            packed = self._await_packed()
             in_use = weakref.ref(packed)
             alone = packed.alone
             after = Packed(packed.forward, packed.backward)  # if a signal comes in between
             after.alone = False
             try:
-                self._packed = packed = None
+                self._packed = None
+                del packed
                 # What a call reads, or a workspace on its way back, stays as it is.
                 room = after if alone and in_use() is None else self._unpacked()
                 self._pack(found, room)
@@ -150,9 +150,10 @@ class Layer(Single, ABC):
         return Packed(*aligned(self._dtype, (forward,), (backward if self._training else 0,)))
 
     def _await_packed(self) -> Packed:
-        """The packed weights when `update` has ended."""
+        """The packed weights, when another thread's `update` has ended."""
         with self.lock:
-            assert self._packed is not None
+            if self._packed is None:
+                raise RuntimeError("layer is being updated by the call that a signal interrupted")
             return self._packed
 
     def _usual_weights(self, parameters: Any) -> list[Array] | None:
@@ -493,8 +494,10 @@ class Layer(Single, ABC):
         """The layer's threads in this process: a fork has none of its parent's."""
         threads = self._threads
         if threads is None or threads.process != os.getpid():
-            self._threads = threads = Threads()
-            weakref.finalize(self, threads.end)
+            with self.lock:
+                threads = self._threads
+                if threads is None or threads.process != os.getpid():
+                    self._threads = threads = Threads(self)
         return threads
 
 

@@ -339,6 +339,7 @@ class LSTMWorkspace(Workspace):
 
     def __init__(self, layer: "LSTM", T: int, B: int, training: bool) -> None:
         D, H, dtype = layer.D, layer.H, layer.dtype
+        members = layer._members(layer._work(T, B))
         across = padded(H, dtype)
         steps = chunk(T, B, GATES * across, dtype)
         kept, cells = (T, T + 1) if training else (0, 1)
@@ -352,12 +353,12 @@ class LSTMWorkspace(Workspace):
             size = accumulate_size(GATES * H, T * B, dtype)
             dx, dw, db, dh, dc, scratch = gradients = aligned(
                 dtype, (T, B, D), (GATES, H, H + D), (GATES, H, 1), (B, H), (B, H),
-                (layer._members(layer._work(T, B)), size),
+                (members, size),
             )  # fmt: skip
             memory += gradients
             self.backward = gates, c, dh, dc, dx, dw, db, scratch
             self.gradients = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
-        super().__init__(layer, T, B, training, memory)
+        super().__init__(layer, T, B, training, members, memory)
 
 
 class LSTM(Layer):

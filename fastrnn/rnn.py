@@ -264,6 +264,7 @@ class RNNWorkspace(Workspace):
 
     def __init__(self, layer: "RNN", T: int, B: int, training: bool) -> None:
         D, H, dtype = layer.D, layer.H, layer.dtype
+        members = layer._members(layer._work(T, B))
         (h,) = memory = aligned(dtype, (T + 1, B, H))
         self.h = h
         self.forward = h, chunk(T, B, H, dtype)
@@ -272,12 +273,12 @@ class RNNWorkspace(Workspace):
             size = accumulate_size(H, T * B, dtype)
             dx, dz, dw_ax, dw_aa, db, dh, scratch = gradients = aligned(
                 dtype, (T, B, D), (T, B, H), (H, D), (H, H), (H, 1), (B, H),
-                (layer._members(layer._work(T, B)), size),
+                (members, size),
             )  # fmt: skip
             memory += gradients
             self.backward = dz, dh, dx, dw_ax, dw_aa, db, scratch
             self.gradients = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
-        super().__init__(layer, T, B, training, memory)
+        super().__init__(layer, T, B, training, members, memory)
 
 
 class RNN(Layer):

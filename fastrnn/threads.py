@@ -1,8 +1,10 @@
 """Threads that help with a call, in a team (see `fastrnn.kernels.team`)."""
 
+import atexit
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -36,53 +38,95 @@ class Words:
         self._memory[word * team.WORD] = value
 
 
-class Threads:
-    """Threads that end with their layer.
+def compile_waiting() -> None:
+    """Compile all that threads wait in."""
+    words = Words(team.size(1))
+    words[team.BEGUN] = 1
+    team.begun(words.address)
+    team.linger(words.address, 1)
 
-    Signals may interrupt anything here but the lock and the queue, which are not Python.  A
-    thread touches the arrays of a call only while its leader is in the kernel, so no call that
-    is cut short leaves anything running.
+
+class Threads:
+    """Threads that end with their owner.
+
+    They need nothing but the GIL: what they call is compiled before, so that who waits for them
+    may hold Numba's lock.  A thread touches the arrays of a call only while its leader is in the
+    kernel, so no call that is cut short leaves anything running.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, owner: Any) -> None:
         self.process = os.getpid()
-        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        # That it is put there when the owner dies ends the threads.  No signal comes in between.
+        self._owner = weakref.ref(owner, self._queue.put)
         self._bell = Words(1)
         self._threads: list[threading.Thread] = []
         self._lock = threading.RLock()  # a signal's handler may call the layer
+        _all.add(self)
 
     def lead(self, kernel: Callable[..., None], arguments: tuple[Any, ...], members: int) -> None:
         """Call a kernel, and let threads help, as many as can be had."""
-        with self._lock, contextlib.suppress(RuntimeError):  # "can't start new thread"
-            while len(self._threads) < members - 1:
-                thread = threading.Thread(
-                    target=_serve, args=(self._queue, self._bell), name="fastrnn", daemon=True
-                )
-                thread.start()
-                self._threads.append(thread)
-        helpers = min(len(self._threads), members - 1)
+        if len(self._threads) < members - 1:
+            self._start(members - 1)
+        # What still waits in the queue keeps as many from coming.
+        helpers = min(members - 1, max(0, len(self._threads) - self._queue.qsize()))
         words = Words(team.size(1 + helpers))
         words[team.PLACES] = 1 + helpers
         words[team.PATIENCE] = PATIENCE
         words[team.BELL] = self._bell.address
+        task = [arguments]
 
         def help_out() -> None:
-            kernel(*arguments, words.address, False)
+            for arguments in task:
+                # The leader begins in compiled code: then the kernel is compiled.
+                if team.begun(words.address):
+                    kernel(*arguments, words.address, False)
 
-        for _ in range(helpers):
-            self._queue.put(help_out)
-        kernel(*arguments, words.address, True)
+        try:
+            for _ in range(helpers):
+                self._queue.put(help_out)
+            kernel(*arguments, words.address, True)
+        finally:
+            task.clear()  # whoever has not come does not keep the arrays
+
+    def _start(self, count: int) -> None:
+        """Have so many threads, or as many as can be had."""
+        compile_waiting()
+        with self._lock:
+            while len(self._threads) < count:
+                thread = threading.Thread(
+                    target=_serve,
+                    args=(self._queue, self._owner, self._bell),
+                    name="fastrnn",
+                    daemon=True,
+                )
+                self._threads.append(thread)  # first, or an interrupt could leave it unknown
+                try:
+                    thread.start()
+                except RuntimeError:  # "can't start new thread"
+                    self._threads.remove(thread)
+                    return
 
     def end(self) -> None:
-        """Let the threads end, and wait for it: compiled code must outlive its last call."""
-        for _ in self._threads:
-            self._queue.put(None)
+        """Let the threads end, and wait for it."""
+        self._queue.put(self._owner)
         for thread in self._threads:
-            if thread is not threading.current_thread():
+            if thread.ident is not None:
                 thread.join()
 
 
-def _serve(queue: "SimpleQueue[Callable[[], None] | None]", bell: Words) -> None:
+_all: weakref.WeakSet[Threads] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Compiled code must outlive its last call."""
+    for threads in list(_all):
+        if threads.process == os.getpid():
+            threads.end()
+
+
+def _serve(queue: SimpleQueue[Any], owner: weakref.ref[Any], bell: Words) -> None:
     while True:
         heard = bell[0]
         try:
@@ -90,8 +134,9 @@ def _serve(queue: "SimpleQueue[Callable[[], None] | None]", bell: Words) -> None
         except Empty:
             team.linger(bell.address, heard)  # to sleep and be woken takes longer
             help_out = queue.get()
-        if help_out is None:
+        if help_out is owner:
+            queue.put(owner)  # for the others
             return
         with contextlib.suppress(Exception):  # the leader gets along without
             help_out()
-        del help_out  # and the arrays that it holds
+        del help_out

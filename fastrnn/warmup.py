@@ -8,14 +8,13 @@ import numpy as np
 from .activations import sigmoid, softmax, tanh
 from .checks import FLOAT32, FLOAT64
 from .head import output_backward
-from .kernels.team import linger
 from .lstm import HEAD_KEYS as LSTM_HEAD
 from .lstm import KEYS as LSTM_KEYS
 from .lstm import LSTM, lstm_backward, lstm_cell_backward, lstm_cell_forward, lstm_forward
 from .rnn import HEAD_KEYS as RNN_HEAD
 from .rnn import KEYS as RNN_KEYS
 from .rnn import RNN, rnn_backward, rnn_cell_backward, rnn_cell_forward, rnn_forward
-from .threads import Words
+from .threads import compile_waiting
 
 
 def warmup(dtypes: Any = ("float32", "float64")) -> float:
@@ -51,7 +50,7 @@ def warmup(dtypes: Any = ("float32", "float64")) -> float:
     start = time.perf_counter()
     for dtype in wanted:
         _call_everything(dtype)
-    linger(Words(1).address, 1)
+    compile_waiting()
     return time.perf_counter() - start
 
 

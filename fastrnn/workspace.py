@@ -54,11 +54,13 @@ class Workspace(Single):
     backward: tuple[Any, ...]  # what the backward kernel takes after dh and the weights
     gradients: dict[str, Array]  # what backward returns
 
-    def __init__(self, layer: Any, T: int, B: int, training: bool, memory: list[Array]) -> None:
+    def __init__(
+        self, layer: Any, T: int, B: int, training: bool, members: int, memory: list[Array]
+    ) -> None:
         self.T = T
         self.B = B
         self.training = training
-        self.members: int = layer._members(layer._work(T, B))  # threads of a call
+        self.members = members  # threads of a call
         self.nbytes = sum(array.nbytes for array in memory)
         self.out = self.h[1:]
         self.state = layer._join_state(self.last)

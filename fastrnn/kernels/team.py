@@ -2,15 +2,16 @@
 
 One of them leads: the thread that was called.  Others come when they come, are taken in where
 the next phase begins, and then do a share of each.  What a phase writes, the next may read.
-Only the leader is ever waited for without end, and it waits for nobody who has not begun, so
-a thread that never comes, or comes when all is done, does no harm.
+A thread waits without end only for those that are at work in the kernel, so one that never
+comes, or comes when all is done, does no harm.
 
 A team is a row of int64 words in memory, each in a place of its own (`WORD` apart):
 
     PLACES              for how many there are places, the leader's included
     PATIENCE            how often the leader looks for others before the first phase
     BELL                where a word lies that the leader adds one to when it begins, or 0
-    BEGUN               whether it has
+    MODE                how the leader rounds and treats subnormal numbers
+    BEGUN               whether it has begun
     ARRIVED             how many have come to help
     PLAN, PLAN + 1      of even and of odd phases: the phase and its members
     ADMITTED + 2 rank   the phase in which the helper of that rank begins; `OVER` for none
@@ -23,7 +24,7 @@ import os
 
 from llvmlite import ir
 from numba import intp
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
 from ._jit import inline, kernel, part
@@ -31,7 +32,7 @@ from .simd import ARM
 
 ALONE = 0  # no team: one thread
 WORD = 16  # int64 from a word to the next: no cache line, nor pair of lines, has two of them
-PLACES, PATIENCE, BELL, BEGUN, ARRIVED, PLAN, ADMITTED, DONE = 0, 1, 2, 3, 4, 5, 7, 8
+PLACES, PATIENCE, BELL, MODE, BEGUN, ARRIVED, PLAN, ADMITTED, DONE = 0, 1, 2, 3, 4, 5, 6, 8, 9
 FEW_ROWS = 4  # rows that take as long as fewer: the weights have to come
 MEMBERS_BITS = 16  # of a plan, below the phase
 OVER = 1 << 40  # a phase that no call comes to
@@ -91,13 +92,57 @@ def _pause(typingctx):
     """Let the other thread of this core go first, and the line that is looked at come."""
 
     def codegen(context, builder, sig, args):
-        name, operands = ("llvm.aarch64.hint", [1]) if ARM else ("llvm.x86.sse2.pause", [])
+        name, operands = ("llvm.aarch64.isb", [15]) if ARM else ("llvm.x86.sse2.pause", [])
         word = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [word] * len(operands))
         builder.call(builder.module.declare_intrinsic(name, fnty=kind), map(word, operands))
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+@intrinsic
+def _mode(typingctx):
+    """The control register of this thread's floating-point arithmetic."""
+
+    def codegen(context, builder, sig, args):
+        word = ir.IntType(64)
+        if ARM:
+            read = ir.FunctionType(word, [])
+            return builder.call(
+                builder.module.declare_intrinsic("llvm.aarch64.get.fpcr", fnty=read), []
+            )
+        slot = cgutils.alloca_once(builder, ir.IntType(32))
+        _call_on_register(builder, "llvm.x86.sse.stmxcsr", slot)
+        return builder.zext(builder.load(slot), word)
+
+    return types.intp(), codegen
+
+
+@intrinsic
+def _set_mode(typingctx, mode):
+    """Give this thread's floating-point arithmetic what `_mode` was in another."""
+
+    def codegen(context, builder, sig, args):
+        if ARM:
+            write = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
+            builder.call(
+                builder.module.declare_intrinsic("llvm.aarch64.set.fpcr", fnty=write), args
+            )
+        else:
+            slot = cgutils.alloca_once(builder, ir.IntType(32))
+            builder.store(builder.trunc(args[0], ir.IntType(32)), slot)
+            _call_on_register(builder, "llvm.x86.sse.ldmxcsr", slot)
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
+
+
+def _call_on_register(builder, name, slot):
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte])
+    function = builder.module.declare_intrinsic(name, fnty=kind)
+    builder.call(function, [builder.bitcast(slot, byte)])
 
 
 _yield = types.ExternalFunction("sched_yield", types.int32()) if CAN_YIELD else _pause
@@ -140,13 +185,29 @@ def _plan(team, phase, members):
     return now
 
 
+@kernel
+def begun(team):
+    """Whether the leader has begun, now or soon."""
+    looks = 0
+    while _read(team, BEGUN) == 0:
+        if looks == LOOKS:
+            return False
+        _relax(looks)
+        looks += 1
+    return True
+
+
 @part
 def join(team, leads):
-    """Rank of this thread, the phase in which it begins, and how many there are in it."""
+    """Rank of this thread, the phase in which it begins, and how many there are in it.
+
+    A thread that does not lead comes when the leader has `begun`.
+    """
     if team == ALONE:
         return 0, 1, 1
-    looks = 0
     if leads:
+        looks = 0
+        _write(team, MODE, _mode())
         _write(team, BEGUN, 1)
         if _read(team, BELL) != 0:
             _count(_read(team, BELL), 0)
@@ -154,11 +215,7 @@ def join(team, leads):
             _relax(looks)
             looks += 1
         return 0, 1, _plan(team, 1, 1)
-    while _read(team, BEGUN) == 0:
-        if looks == LOOKS:
-            return 1, OVER, 1
-        _relax(looks)
-        looks += 1
+    _set_mode(_read(team, MODE))
     rank = 1 + _count(team, ARRIVED)
     _await(team, ADMITTED + 2 * rank, 1)
     phase = _read(team, ADMITTED + 2 * rank)

@@ -66,7 +66,8 @@ class Call:
         work(self.words.address, True, self.phases, *self.arrays)
 
     def help_out(self) -> None:
-        work(self.words.address, False, self.phases, *self.arrays)
+        if team.begun(self.words.address):
+            work(self.words.address, False, self.phases, *self.arrays)
 
     def check(self) -> Array:
         """Assert that all is right; members of each phase."""

@@ -12,6 +12,7 @@ import argparse
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,14 @@ QUIET = 0.2  # seconds; other threads have been seen to run a handler 10 ms late
 
 
 class Trial:
-    """A layer's work, over and over with one workspace."""
+    """A layer's work, over and over with one workspace, or with a new layer each time."""
 
-    def __init__(self, cell: Cell, threads: int) -> None:
+    def __init__(self, cell: Cell, threads: int, new: bool = False) -> None:
         problem = cell.problem(D, H, B, T)
         self.parameters = problem.parameters
-        self.layer = cell.layer(problem.parameters, threads)
+        self.make = partial(cell.layer, problem.parameters, threads)
+        self.new = new
+        self.layer = self.make()
         self.workspace = self.layer.workspace(T, B)
         self.state = self.layer.zero_state(B)
         self.x = np.ascontiguousarray(problem.x.T)
@@ -40,6 +43,9 @@ class Trial:
         self.expected = self()
 
     def __call__(self) -> dict[str, Any]:
+        if self.new:
+            self.layer = self.make()
+            self.workspace = self.layer.workspace(T, B)
         self.layer.update(self.parameters)
         h, _ = self.layer.forward(self.x, self.state, self.workspace)
         results = {"h": h.copy()} | self.layer.backward(self.dh, None, self.workspace)
@@ -94,6 +100,7 @@ def cut_calls(interrupt: Interrupts, interrupts: int, seed: int) -> int:
     with pytest.MonkeyPatch.context() as patch:
         in_every_call(patch.setattr)
         trials = [Trial(cell, threads) for cell in CELLS.values() for threads in (1, 2)]
+        trials += [Trial(cell, threads=2, new=True) for cell in CELLS.values()]
         start = time.perf_counter()
         for trial in trials:
             trial()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +16,9 @@ import numpy as np
 import pytest
 
 import fastrnn
+from fastrnn.kernels.team import ADMITTED, OVER, PLACES
 from fastrnn.layer import Layer
+from fastrnn.threads import Words
 from tests.cells import CELLS, LSTM, Cell
 from tests.compare import assert_same_bits, same_bits
 from tests.problems import normal
@@ -270,6 +275,108 @@ def test_an_error_in_one_thread_is_raised_or_does_no_harm(
     for _ in range(5):
         ws.h[...] = np.nan
         assert same_bits(layer.forward(task.x, None, ws)[0], expected)
+
+
+def copied(results: dict[str, Any]) -> dict[str, Any]:
+    return {name: array.copy() for name, array in results.items()}
+
+
+@each_cell
+def test_threads_that_come_late(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are taken in between any two steps, in the middle of a chunk of them, too."""
+    monkeypatch.setattr(fastrnn.threads, "PATIENCE", 0)
+    monkeypatch.setattr(fastrnn.packing, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(fastrnn.packing, "CHUNK_ROWS", 12)
+    made: list[Any] = []
+
+    def words(size: int) -> Words:
+        made.append(Words(size))
+        return made[-1]
+
+    monkeypatch.setattr(fastrnn.threads, "Words", words)
+    rng = np.random.default_rng(0)
+    admitted = set()
+    for trial in range(60):
+        steps, batch, units, members = (
+            int(rng.choice(v)) for v in ((2, 300), (1, 4, 9), (3, 33, 40), (2, 3))
+        )
+        problem = cell.problem(D, units, batch, steps, seed=trial)
+        x, dh = np.ascontiguousarray(problem.x.T), normal((steps, batch, units))
+        results = []
+        for count in (1, members):
+            layer = cell.layer(problem.parameters, count)
+            ws = layer.workspace(steps, batch)
+            for array in (*ws.forward, *ws.backward):
+                if isinstance(array, np.ndarray):
+                    array[...] = np.nan
+            made.clear()
+            for _ in range(layer._most - 1):
+                pause = float(rng.uniform(0, 5e-4))
+                layer._own_threads()._queue.put(lambda pause=pause: time.sleep(pause))
+            h, _ = layer.forward(x, None, ws)
+            results.append(copied({"h": h} | layer.backward(dh, None, ws)))
+            calls = [team for team in made if team[PLACES] > 1]
+            admitted |= {team[ADMITTED + 2] for team in calls}
+        assert_same_bits(*results)
+    assert len(admitted - {0, OVER}) > 2
+
+
+@each_cell
+def test_calls_that_threads_have_no_time_for_keep_no_arrays(cell: Cell) -> None:
+    task = Task(cell)
+    layer = cell.layer(task.parameters, 3)
+    expected = task.run(layer)
+    busy = threading.Event()
+    for _ in range(2):
+        layer._own_threads()._queue.put(lambda: busy.wait(60) and None)
+    for _ in range(10):
+        assert_same_bits(task.run(layer), expected)
+    x = task.x.copy()
+    seen = weakref.ref(x)
+    layer.forward(x)
+    del x
+    assert seen() is None
+    assert layer._own_threads()._queue.qsize() <= 4
+    busy.set()
+    assert_same_bits(task.run(layer), expected)
+
+
+@each_cell
+def test_all_threads_compute_in_the_mode_of_the_caller(cell: Cell) -> None:
+    """Whether subnormal numbers are zero, say, which another library has set for its thread."""
+    torch_like = ctypes.CDLL(None).fesetround
+    task = Task(cell)
+    layer, alone = cell.layer(task.parameters, 3), cell.layer(task.parameters)
+    nearest = task.run(layer)
+    upward = 0x400000 if platform.machine() in ("aarch64", "arm64") else 0x800
+    assert torch_like(upward) == 0
+    try:
+        results = [copied(task.run(which)) for which in (alone, layer)]
+    finally:
+        torch_like(0)
+    assert_same_bits(*results)
+    assert not same_bits(results[0]["h"], nearest["h"])
+    assert_same_bits(task.run(layer), nearest)
+
+
+@each_cell
+def test_a_handler_is_told_that_its_layer_is_being_updated(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(cell)
+    layer = cell.layer(task.parameters, 2)
+    expected = task.run(layer)
+
+    def pack(*_: object) -> None:
+        for call in (lambda: layer.forward(task.x), lambda: layer.update(task.parameters)):
+            with pytest.raises(RuntimeError, match=r"^layer is being updated"):
+                call()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(layer, "_pack", pack)
+        layer.update(task.parameters)
+    layer.update(task.parameters)
+    assert_same_bits(task.run(layer), expected)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals")
