@@ -294,7 +294,7 @@ def pack_columns(columns, y, y_row, depth, packed):
         transpose(y + j * y_row, y_row, into, width, count, depth, column)
 
 
-@inline
+@part
 def reverse_axes(source, out, I, J, K):
     """``out[k][j][i] = source[i][j][k]``."""
     if K == 1:

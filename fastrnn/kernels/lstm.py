@@ -207,28 +207,34 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
 
 
 @inline
-def input_sums(rows, j0, j1, H, sums, apart, bias, x, w_x, D):
-    """``sums = b + x W_x`` of units, block after block, `apart` rows from one to the next."""
-    block = lanes(sums)
-    for j in range(j0, j1, block):
-        multiply_gates(
-            rows, min(block, H - j), sums + j * GATES * apart, bias + j * GATES, 0,
-            x, D, w_x + j * GATES * D, D,
-        )  # fmt: skip
+def multiply_units(
+    rows, j0, j1, H, sums, apart, start, start_apart, start_row, x, w, depth, backwards
+):  # fmt: skip
+    """``sums = start + x @ w`` of units, block after block, `apart` rows from one to the next.
 
-
-@inline
-def add_state_sums(rows, j0, j1, H, sums, apart, h_prev, w_h, backwards):
-    """``sums += h W_h``, likewise; from the last block to the first if `backwards`."""
+    From the last block to the first if `backwards`.
+    """
     block = lanes(sums)
     last = padded(sums, j1) - block
     for j in range(j0, j1, block):
         j = last + j0 - j if backwards else j
-        sums_j = sums + j * GATES * apart
         multiply_gates(
-            rows, min(block, H - j), sums_j, sums_j, GATES * block, h_prev, H,
-            w_h + j * GATES * H, H,
+            rows, min(block, H - j), sums + j * GATES * apart, start + j * GATES * start_apart,
+            start_row, x, depth, w + j * GATES * depth, depth,
         )  # fmt: skip
+
+
+@part
+def input_sums(rows, j0, j1, H, sums, apart, bias, x, w_x, D):
+    """``sums = b + x W_x``."""
+    multiply_units(rows, j0, j1, H, sums, apart, bias, 1, 0, x, w_x, D, False)
+
+
+@inline
+def add_state_sums(rows, j0, j1, H, sums, apart, h_prev, w_h, backwards):
+    """``sums += h W_h``."""
+    row = GATES * lanes(sums)
+    multiply_units(rows, j0, j1, H, sums, apart, sums, apart, row, h_prev, w_h, H, backwards)
 
 
 @inline
