@@ -2,10 +2,12 @@
 
 import atexit
 import contextlib
+import ctypes
 import os
 import threading
 import weakref
 from collections.abc import Callable
+from functools import cache
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -22,6 +24,28 @@ def cpu_count() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS or Windows
         return os.cpu_count() or 1
+
+
+@cache
+def _cpu_reader() -> Callable[[], int]:
+    try:
+        reader: Callable[[], int] = ctypes.CDLL(None).sched_getcpu
+    except (AttributeError, OSError, TypeError):  # only Linux has it
+        return lambda: -1
+    return reader
+
+
+def _move_from(cpu: int) -> None:
+    """Have this thread go on elsewhere if it is on this CPU.
+
+    A scheduler may leave a thread for milliseconds with the one that has woken it.
+    """
+    if cpu >= 0 and _cpu_reader()() == cpu:
+        allowed = os.sched_getaffinity(0)
+        if len(allowed) > 1:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, allowed - {cpu})
+                os.sched_setaffinity(0, allowed)
 
 
 class Words:
@@ -75,8 +99,10 @@ class Threads:
         words[team.PATIENCE] = PATIENCE
         words[team.BELL] = self._bell.address
         task = [arguments]
+        cpu = _cpu_reader()()
 
         def help_out() -> None:
+            _move_from(cpu)
             for arguments in task:
                 # The leader begins in compiled code: then the kernel is compiled.
                 if team.begun(words.address):

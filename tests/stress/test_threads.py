@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import signal
 import sys
@@ -357,6 +358,27 @@ def test_all_threads_compute_in_the_mode_of_the_caller(cell: Cell) -> None:
     assert_same_bits(*results)
     assert not same_bits(results[0]["h"], nearest["h"])
     assert_same_bits(task.run(layer), nearest)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="CPUs cannot be chosen here")
+@pytest.mark.skipif(fastrnn.threads.cpu_count() < 2, reason="only one CPU")
+def test_who_helps_leaves_the_cpu_of_the_leader() -> None:
+    where = ctypes.CDLL(None).sched_getcpu
+    moved = []
+
+    def helper() -> None:
+        allowed = os.sched_getaffinity(0)
+        cpu = where()
+        fastrnn.threads._move_from(cpu)
+        moved.append((cpu, where()))
+        assert os.sched_getaffinity(0) == allowed
+
+    in_threads(lambda _: helper(), 4)
+    assert len(moved) == 4
+    assert any(before != after for before, after in moved)
+    allowed = os.sched_getaffinity(0)
+    fastrnn.threads._move_from(-1)
+    assert os.sched_getaffinity(0) == allowed
 
 
 @each_cell
