@@ -35,6 +35,7 @@ class Trial:
         self.parameters = problem.parameters
         self.make = partial(cell.layer, problem.parameters, threads)
         self.new = new
+        self.kept: list[Any] = []  # Python cannot pass on an interrupt of what ends with a layer
         self.layer = self.make()
         self.workspace = self.layer.workspace(T, B)
         self.state = self.layer.zero_state(B)
@@ -44,6 +45,7 @@ class Trial:
 
     def __call__(self) -> dict[str, Any]:
         if self.new:
+            self.kept += self.layer, self.workspace
             self.layer = self.make()
             self.workspace = self.layer.workspace(T, B)
         self.layer.update(self.parameters)
@@ -109,6 +111,7 @@ def cut_calls(interrupt: Interrupts, interrupts: int, seed: int) -> int:
             trial = trials[calls % len(trials)]
             again = float(rng.choice([0, 1e-5, 1e-4]))
             cut += interrupt.cut(trial, float(rng.uniform(1e-6, span)), again)
+            trial.kept.clear()
             assert_same_bits(trial(), trial.expected)
             calls += 1
     return calls
