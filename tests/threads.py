@@ -17,4 +17,4 @@ def in_every_call(put: Callable[[Any, str, Any], None] = setattr, awaited: bool 
     put(fastrnn.layer, "THREAD_WORK", 1)
     put(fastrnn.layer, "cpu_count", lambda: 64)
     if awaited:
-        put(fastrnn.threads, "PATIENCE", 300_000)
+        put(fastrnn.threads, "PATIENCE", 2_000_000)
