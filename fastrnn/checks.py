@@ -116,8 +116,8 @@ def weights(parameters: Any, keys: Mapping[str, Axes], sizes: dict[str, int]) ->
 class Arguments:
     """What a function takes: arrays with named axes, and weights by key.
 
-    An axis of the same name has the same size everywhere; a name can be a number, or a sum of
-    two others.
+    An axis of the same name has the same size everywhere; a name can be the number 1, or a
+    sum of two others.
 
     Parameters
     ----------

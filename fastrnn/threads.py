@@ -67,7 +67,7 @@ def compile_waiting() -> None:
     words = Words(team.size(1))
     words[team.BEGUN] = 1
     team.begun(words.address)
-    team.linger(words.address, 1)
+    team.linger(words.address, -1)
 
 
 class Threads:

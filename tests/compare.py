@@ -42,6 +42,11 @@ def assert_close(
         assert error <= rounding(summands, dtype) * scale, name
 
 
+def copied(results: Mapping[str, Array]) -> dict[str, Array]:
+    """Results that are views, as they are now."""
+    return {name: array.copy() for name, array in results.items()}
+
+
 def assert_same_bits(got: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
     """Assert that the results are the same to the bit; NaN is like NaN."""
     assert set(got) == set(expected)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import fastrnn
 from fastrnn import reference
 from tests.cells import CELLS, Cell, Sizes, in_type
-from tests.compare import assert_close, assert_same_bits, same_bits
+from tests.compare import assert_close, assert_same_bits, copied, same_bits
 from tests.problems import Problem, normal
 from tests.sequences import FORMS
 from tests.threads import in_every_call
@@ -73,7 +73,7 @@ class Run:
         ws = self.layer.workspace(*x.shape[:2])
         h, last = self.layer.forward(x, state, ws)
         results = {"h": h} | dict(zip(("last h", "last c"), split(last), strict=False))
-        results = {name: array.copy() for name, array in results.items()}
+        results = copied(results)
         return results | self.layer.backward(self.dh[:, rows], dstate, ws)
 
 
@@ -170,7 +170,7 @@ def test_zeros_are_the_default_state(cell: Cell, dtype: Any) -> None:
         h, last = layer.forward(run.x, state, ws)
         kept = dict(enumerate(array.copy() for array in (h, *split(last))))
         gradients = layer.backward(run.dh, dstate, ws)
-        results.append(kept | {name: array.copy() for name, array in gradients.items()})
+        results.append(kept | copied(gradients))
         run()  # leaves other values in the workspace
         layer.forward(run.x, run.state, ws)
         layer.backward(run.dh, run.dstate, ws)
@@ -223,7 +223,7 @@ def test_forms_of_arrays(cell: Cell, form: str, dtype: Any) -> None:
     ws = layer.workspace(4, 5)
     h, last = layer.forward(change(run.x), run.state, ws)
     got = {"h": h, **dict(zip(("last h", "last c"), split(last), strict=False))}
-    got = {name: array.copy() for name, array in got.items()}
+    got = copied(got)
     assert_same_bits(got | layer.backward(change(run.dh), run.dstate, ws), expected)
     state = layer.zero_state(5)
     first, other = layer.step(change(run.x[0]), state), layer.zero_state(5)
@@ -296,7 +296,7 @@ def test_nothing_given_is_changed(cell: Cell) -> None:
 @each_type
 def test_a_second_run_equals_the_first(cell: Cell, dtype: Any) -> None:
     run = Run(cell, (5, 33, 7, 4, 1), dtype)
-    first = {name: array.copy() for name, array in run().items()}
+    first = copied(run())
     assert_same_bits(run(), first)
     assert_same_bits(Run(cell, (5, 33, 7, 4, 1), dtype)(), first)
 
@@ -451,7 +451,7 @@ def test_chunks_of_the_input_product_change_nothing(
 @pytest.mark.parametrize("row", [0, 3, 5, 6, 12])
 def test_nan_stays_in_its_row_and_goes_forth(cell: Cell, row: int, dtype: Any) -> None:
     run = Run(cell, (5, 17, 13, 4, 1), dtype)
-    clean = {name: array.copy() for name, array in run().items()}
+    clean = copied(run())
     x = run.x.copy()
     x[2, row, 3] = np.nan
     got = run(x)
@@ -500,7 +500,7 @@ def test_nan_in_one_step_of_a_loop(cell: Cell, dtype: Any) -> None:
 @each_type
 def test_a_nan_gradient_stays_in_its_row_and_goes_back(cell: Cell, dtype: Any) -> None:
     run = Run(cell, (5, 17, 7, 4, 1), dtype)
-    clean = {name: array.copy() for name, array in run().items()}
+    clean = copied(run())
     run.dh[2, 3, 5] = np.nan
     got = run()
     others = np.arange(7) != 3
@@ -593,7 +593,7 @@ def test_arrays_that_lie_in_the_workspace(cell: Cell, dtype: Any) -> None:
     def both(x: Array, dh: Array, workspace: Any) -> dict[str, Array]:
         h, _ = run.layer.forward(x, None, workspace)
         results = {"h": h} | run.layer.backward(h if dh is None else dh, None, workspace)
-        return {name: array.copy() for name, array in results.items()}
+        return copied(results)
 
     both(run.x, run.dh, ws)
     dx = ws.gradients["dx"]

@@ -116,7 +116,7 @@ class TileModel(models.PrimitiveModel):
 # --- emitting LLVM ------------------------------------------------------------------
 
 
-def _call(builder, name, result, args):
+def call_intrinsic(builder, name, result, args):
     """Call an LLVM intrinsic by its mangled name."""
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(result, [a.type for a in args]), name
@@ -145,7 +145,7 @@ def _integer_constant(vector, value):
 
 def _fma(builder, vector, a, b, c):
     if HAS_FMA:
-        return _call(builder, f"llvm.fma.{_suffix(vector)}", a.type, [a, b, c])
+        return call_intrinsic(builder, f"llvm.fma.{_suffix(vector)}", a.type, [a, b, c])
     return builder.fadd(builder.fmul(a, b), c)
 
 
@@ -185,7 +185,7 @@ def _masked_load(builder, vector, pointer, mask):
     kind = _vector_ir(vector)
     where = builder.bitcast(pointer, kind.as_pointer())
     align = ir.Constant(ir.IntType(32), vector.dtype.bitwidth // 8)
-    return _call(
+    return call_intrinsic(
         builder,
         f"llvm.masked.load.{_suffix(vector)}.p0",
         kind,
@@ -197,7 +197,7 @@ def _masked_store(builder, vector, pointer, value, mask):
     where = builder.bitcast(pointer, value.type.as_pointer())
     align = ir.Constant(ir.IntType(32), vector.dtype.bitwidth // 8)
     name = f"llvm.masked.store.{_suffix(vector)}.p0"
-    _call(builder, name, ir.VoidType(), [value, where, align, mask])
+    call_intrinsic(builder, name, ir.VoidType(), [value, where, align, mask])
 
 
 def _load_part(builder, vector, pointer, lanes):
@@ -511,7 +511,7 @@ def absolute(typingctx, v):
     """``|v|``."""
 
     def codegen(context, builder, sig, args):
-        return _call(builder, f"llvm.fabs.{_suffix(v)}", args[0].type, args)
+        return call_intrinsic(builder, f"llvm.fabs.{_suffix(v)}", args[0].type, args)
 
     return v(v), codegen
 
@@ -521,7 +521,7 @@ def copysign(typingctx, v, sign):
     """The magnitude of the first with the sign of the second."""
 
     def codegen(context, builder, sig, args):
-        return _call(builder, f"llvm.copysign.{_suffix(v)}", args[0].type, args)
+        return call_intrinsic(builder, f"llvm.copysign.{_suffix(v)}", args[0].type, args)
 
     return v(v, v), codegen
 
@@ -711,7 +711,7 @@ def tile_prefetch(typingctx, tile, p, column, row):
         below = _offset(builder, p, builder.mul(row, ir.Constant(row.type, tile.rows)))
         for _, _, offset in _tile_offsets(builder, tile, column, row):
             line = builder.bitcast(_offset(builder, below, offset), byte)
-            _call(builder, "llvm.prefetch.p0", ir.VoidType(), [line, write, near, data])
+            call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [line, write, near, data])
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp, types.intp), codegen

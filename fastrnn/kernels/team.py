@@ -28,7 +28,7 @@ from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
 from ._jit import inline, kernel, part
-from .simd import ARM
+from .simd import ARM, call_intrinsic
 
 ALONE = 0  # no team: one thread
 WORD = 16  # int64 from a word to the next: no cache line, nor pair of lines, has two of them
@@ -36,10 +36,11 @@ PLACES, PATIENCE, BELL, MODE, BEGUN, ARRIVED, PLAN, ADMITTED, DONE = 0, 1, 2, 3,
 FEW_ROWS = 4  # rows that take as long as fewer: the weights have to come
 MEMBERS_BITS = 16  # of a plan, below the phase
 OVER = 1 << 40  # a phase that no call comes to
-LOOKS = 20_000  # looks at a leader that has not begun: about a millisecond
-CAN_YIELD = hasattr(os, "sched_yield")
+LOOKS = 20_000  # at a leader that has not begun: some half a millisecond
 LINGER = 5_000  # looks at a bell
+FOREVER = 1 << 62  # looks at a thread that is in the kernel
 RELAXED = 500  # looks, between which a waiting thread lets others run
+CAN_YIELD = hasattr(os, "sched_yield")
 
 
 def size(places: int) -> int:
@@ -92,10 +93,10 @@ def _pause(typingctx):
     """Let the other thread of this core go first, and the line that is looked at come."""
 
     def codegen(context, builder, sig, args):
-        name, operands = ("llvm.aarch64.isb", [15]) if ARM else ("llvm.x86.sse2.pause", [])
-        word = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [word] * len(operands))
-        builder.call(builder.module.declare_intrinsic(name, fnty=kind), map(word, operands))
+        if ARM:
+            call_intrinsic(builder, "llvm.aarch64.isb", ir.VoidType(), [ir.IntType(32)(15)])
+        else:
+            call_intrinsic(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
         return context.get_dummy_value()
 
     return types.void(), codegen
@@ -106,15 +107,11 @@ def _mode(typingctx):
     """The control register of this thread's floating-point arithmetic."""
 
     def codegen(context, builder, sig, args):
-        word = ir.IntType(64)
         if ARM:
-            read = ir.FunctionType(word, [])
-            return builder.call(
-                builder.module.declare_intrinsic("llvm.aarch64.get.fpcr", fnty=read), []
-            )
+            return call_intrinsic(builder, "llvm.aarch64.get.fpcr", ir.IntType(64), [])
         slot = cgutils.alloca_once(builder, ir.IntType(32))
-        _call_on_register(builder, "llvm.x86.sse.stmxcsr", slot)
-        return builder.zext(builder.load(slot), word)
+        call_intrinsic(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [_bytes(builder, slot)])
+        return builder.zext(builder.load(slot), ir.IntType(64))
 
     return types.intp(), codegen
 
@@ -125,47 +122,48 @@ def _set_mode(typingctx, mode):
 
     def codegen(context, builder, sig, args):
         if ARM:
-            write = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
-            builder.call(
-                builder.module.declare_intrinsic("llvm.aarch64.set.fpcr", fnty=write), args
-            )
+            call_intrinsic(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), args)
         else:
-            slot = cgutils.alloca_once(builder, ir.IntType(32))
-            builder.store(builder.trunc(args[0], ir.IntType(32)), slot)
-            _call_on_register(builder, "llvm.x86.sse.ldmxcsr", slot)
+            slot = cgutils.alloca_once_value(builder, builder.trunc(args[0], ir.IntType(32)))
+            call_intrinsic(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [_bytes(builder, slot)])
         return context.get_dummy_value()
 
     return types.void(types.intp), codegen
 
 
-def _call_on_register(builder, name, slot):
-    byte = ir.IntType(8).as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [byte])
-    function = builder.module.declare_intrinsic(name, fnty=kind)
-    builder.call(function, [builder.bitcast(slot, byte)])
+def _bytes(builder, slot):
+    return builder.bitcast(slot, ir.IntType(8).as_pointer())
 
 
 _yield = types.ExternalFunction("sched_yield", types.int32()) if CAN_YIELD else _pause
 
 
-@inline
-def _relax(looks):
-    """Between two looks at a word."""
-    if looks % RELAXED == RELAXED - 1:
-        _yield()
-    else:
-        _pause()
+@part
+def _await(team, word, least, looks):
+    """Whether the word is at least so much within so many looks."""
+    for look in range(1, looks + 1):
+        if _read(team, word) >= least:
+            return True
+        if look % RELAXED == 0:
+            _yield()
+        else:
+            _pause()
+    return False
+
+
+@kernel
+def begun(team):
+    """Whether the leader has begun, now or soon."""
+    return _await(team, BEGUN, 1, LOOKS)
+
+
+@kernel
+def linger(bell, heard):
+    """Wait for a bell to be rung once more than `heard`, but not for long."""
+    _await(bell, 0, heard + 1, LINGER)
 
 
 # --- phases -------------------------------------------------------------------------
-
-
-@part
-def _await(team, word, phase):
-    looks = 0
-    while _read(team, word) < phase:
-        _relax(looks)
-        looks += 1
 
 
 @part
@@ -179,22 +177,10 @@ def _plan(team, phase, members):
     now = 1 + _read(team, ARRIVED)
     _write(team, PLAN + phase % 2, (phase << MEMBERS_BITS) + now)
     for other in range(1, members):
-        _await(team, DONE + 2 * other, phase - 1)
+        _await(team, DONE + 2 * other, phase - 1, FOREVER)
     for other in range(members, now):
         _write(team, ADMITTED + 2 * other, phase)
     return now
-
-
-@kernel
-def begun(team):
-    """Whether the leader has begun, now or soon."""
-    looks = 0
-    while _read(team, BEGUN) == 0:
-        if looks == LOOKS:
-            return False
-        _relax(looks)
-        looks += 1
-    return True
 
 
 @part
@@ -206,18 +192,15 @@ def join(team, leads):
     if team == ALONE:
         return 0, 1, 1
     if leads:
-        looks = 0
         _write(team, MODE, _mode())
         _write(team, BEGUN, 1)
         if _read(team, BELL) != 0:
             _count(_read(team, BELL), 0)
-        while looks < _read(team, PATIENCE) and 1 + _read(team, ARRIVED) < _read(team, PLACES):
-            _relax(looks)
-            looks += 1
+        _await(team, ARRIVED, _read(team, PLACES) - 1, _read(team, PATIENCE))
         return 0, 1, _plan(team, 1, 1)
     _set_mode(_read(team, MODE))
     rank = 1 + _count(team, ARRIVED)
-    _await(team, ADMITTED + 2 * rank, 1)
+    _await(team, ADMITTED + 2 * rank, 1, FOREVER)
     phase = _read(team, ADMITTED + 2 * rank)
     if phase == OVER:
         return rank, phase, 1
@@ -230,9 +213,9 @@ def _meet(team, rank, members, phase):
     if rank == 0:
         return _plan(team, coming, members)
     _write(team, DONE + 2 * rank, phase)
-    _await(team, PLAN + coming % 2, coming << MEMBERS_BITS)
+    _await(team, PLAN + coming % 2, coming << MEMBERS_BITS, FOREVER)
     for other in range(1, members):
-        _await(team, DONE + 2 * other, phase)
+        _await(team, DONE + 2 * other, phase, FOREVER)
     return _members(team, coming)
 
 
@@ -280,12 +263,3 @@ def shares(rank, members, rows, columns, whole):
         return 0, rows, j0, j1
     b0, b1 = share(rank, members, rows, 1)
     return b0, b1, 0, columns
-
-
-@kernel
-def linger(bell, heard):
-    """Wait for the word to be another than `heard`, but not for long."""
-    looks = 0
-    while _read(bell, 0) == heard and looks < LINGER:
-        _relax(looks)
-        looks += 1

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from tests.cells import CELLS, Cell
-from tests.compare import assert_same_bits
+from tests.compare import assert_same_bits, copied
 from tests.problems import normal
 from tests.threads import in_every_call
 
@@ -51,7 +51,7 @@ class Trial:
         self.layer.update(self.parameters)
         h, _ = self.layer.forward(self.x, self.state, self.workspace)
         results = {"h": h.copy()} | self.layer.backward(self.dh, None, self.workspace)
-        return {name: array.copy() for name, array in results.items()}
+        return copied(results)
 
 
 class Interrupts:

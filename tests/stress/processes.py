@@ -23,7 +23,7 @@ import numpy as np
 
 import fastrnn
 from tests.cells import CELLS
-from tests.compare import assert_same_bits
+from tests.compare import assert_same_bits, copied
 from tests.problems import normal
 from tests.threads import in_every_call
 
@@ -102,7 +102,7 @@ def forks_during_calls(name: str) -> None:
     def run() -> dict[str, Any]:
         h, _ = layer.forward(x, None, workspace)
         results = {"h": h} | layer.backward(normal((T, B, H)), None, workspace)
-        return {name: array.copy() for name, array in results.items()}
+        return copied(results)
 
     def check() -> None:
         layer._pack, layer._kernels = pack, kernels

@@ -21,7 +21,7 @@ from fastrnn.kernels.team import ADMITTED, OVER, PLACES
 from fastrnn.layer import Layer
 from fastrnn.threads import Words
 from tests.cells import CELLS, LSTM, Cell
-from tests.compare import assert_same_bits, same_bits
+from tests.compare import assert_same_bits, copied, same_bits
 from tests.problems import normal
 from tests.stress import interrupts
 from tests.threads import in_every_call
@@ -279,10 +279,6 @@ def test_an_error_in_one_thread_is_raised_or_does_no_harm(
         assert same_bits(layer.forward(task.x, None, ws)[0], expected)
 
 
-def copied(results: dict[str, Any]) -> dict[str, Any]:
-    return {name: array.copy() for name, array in results.items()}
-
-
 @each_cell
 def test_threads_that_come_late(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are taken in between any two steps, in the middle of a chunk of them, too."""
@@ -355,16 +351,16 @@ def test_calls_that_threads_have_no_time_for_keep_no_arrays(cell: Cell) -> None:
 @each_cell
 def test_all_threads_compute_in_the_mode_of_the_caller(cell: Cell) -> None:
     """Whether subnormal numbers are zero, say, which another library has set for its thread."""
-    torch_like = ctypes.CDLL(None).fesetround
+    set_rounding = ctypes.CDLL(None).fesetround
     task = Task(cell)
     layer, alone = cell.layer(task.parameters, 3), cell.layer(task.parameters)
     nearest = task.run(layer)
     upward = 0x400000 if platform.machine() in ("aarch64", "arm64") else 0x800
-    assert torch_like(upward) == 0
+    assert set_rounding(upward) == 0
     try:
         results = [copied(task.run(which)) for which in (alone, layer)]
     finally:
-        torch_like(0)
+        set_rounding(0)
     assert_same_bits(*results)
     assert not same_bits(results[0]["h"], nearest["h"])
     assert_same_bits(task.run(layer), nearest)
