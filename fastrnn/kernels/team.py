@@ -7,20 +7,25 @@ comes, or comes when all is done, does no harm.
 
 A team is a row of int64 words in memory, each in a place of its own (`WORD` apart):
 
-    PLACES              for how many there are places, the leader's included
-    PATIENCE            how often the leader looks for others before the first phase
-    BELL                where a word lies that the leader adds one to when it begins, or 0
-    MODE                how the leader rounds and treats subnormal numbers
-    BEGUN               whether it has begun
-    ARRIVED             how many have come to help
-    PLAN, PLAN + 1      of even and of odd phases: the phase and its members
-    ADMITTED + 2 rank   the phase in which the helper of that rank begins; `OVER` for none
-    DONE + 2 rank       the last phase that it has done
+    PLACES           for how many there are places, the leader's included
+    PATIENCE         how often the leader looks for others before the first phase
+    BELL             where a word lies that the leader adds one to when it begins, or 0
+    MODE             how the leader rounds and treats subnormal numbers
+    BEGUN            whether it has begun
+    ARRIVED          how many have come to help
+    PLAN, PLAN + 1   of even and of odd phases: the phase and its members
+
+and for each member, `MEMBER` words from one rank to the next:
+
+    ADMITTED         the phase in which a helper begins; `OVER` for none
+    DONE             the last phase that a helper has done
+    CPU              where the member was when it last came or went on to the next phase
 
 Phases count from 1.
 """
 
 import os
+import sys
 
 from llvmlite import ir
 from numba import intp
@@ -32,7 +37,9 @@ from .simd import ARM, call_intrinsic
 
 ALONE = 0  # no team: one thread
 WORD = 16  # int64 from a word to the next: no cache line, nor pair of lines, has two of them
-PLACES, PATIENCE, BELL, MODE, BEGUN, ARRIVED, PLAN, ADMITTED, DONE = 0, 1, 2, 3, 4, 5, 6, 8, 9
+PLACES, PATIENCE, BELL, MODE, BEGUN, ARRIVED, PLAN = range(7)
+ADMITTED, DONE, CPU = range(8, 11)
+MEMBER = 3
 FEW_ROWS = 4  # rows that take as long as fewer: the weights have to come
 MEMBERS_BITS = 16  # of a plan, below the phase
 OVER = 1 << 40  # a phase that no call comes to
@@ -40,12 +47,14 @@ LOOKS = 20_000  # at a leader that has not begun: some half a millisecond
 LINGER = 5_000  # looks at a bell
 FOREVER = 1 << 62  # looks at a thread that is in the kernel
 RELAXED = 500  # looks, between which a waiting thread lets others run
+ANYONE = -1  # who is waited for, wherever that runs
 CAN_YIELD = hasattr(os, "sched_yield")
+KNOWS_CPU = sys.platform == "linux"
 
 
 def size(places: int) -> int:
     """Numbers that make a team with so many places."""
-    return WORD * (ADMITTED + 2 * places)
+    return WORD * (ADMITTED + MEMBER * places)
 
 
 # --- memory that threads share ------------------------------------------------------
@@ -139,12 +148,24 @@ _yield = types.ExternalFunction("sched_yield", types.int32()) if CAN_YIELD else 
 
 
 @part
-def _await(team, word, least, looks):
-    """Whether the word is at least so much within so many looks."""
+def _no_cpu():
+    return types.int32(0)
+
+
+_cpu = types.ExternalFunction("sched_getcpu", types.int32()) if KNOWS_CPU else _no_cpu
+
+
+@part
+def _await(team, word, least, looks, other):
+    """Whether the word, which `other` writes, is at least so much within so many looks.
+
+    It yields only to a thread that was on this CPU: where anything else wants to run, the rest of
+    its time is lost.
+    """
     for look in range(1, looks + 1):
         if _read(team, word) >= least:
             return True
-        if look % RELAXED == 0:
+        if look % RELAXED == 0 and (other == ANYONE or _read(team, CPU + MEMBER * other) == _cpu()):
             _yield()
         else:
             _pause()
@@ -154,13 +175,13 @@ def _await(team, word, least, looks):
 @kernel
 def begun(team):
     """Whether the leader has begun, now or soon."""
-    return _await(team, BEGUN, 1, LOOKS)
+    return _await(team, BEGUN, 1, LOOKS, ANYONE)
 
 
 @kernel
 def linger(bell, heard):
     """Wait for a bell to be rung once more than `heard`, but not for long."""
-    _await(bell, 0, heard + 1, LINGER)
+    _await(bell, 0, heard + 1, LINGER, ANYONE)
 
 
 # --- phases -------------------------------------------------------------------------
@@ -174,12 +195,13 @@ def _members(team, phase):
 @part
 def _plan(team, phase, members):
     """Take in who has come, when the `members` of the phase before have done theirs."""
+    _write(team, CPU, _cpu())
     now = 1 + _read(team, ARRIVED)
     _write(team, PLAN + phase % 2, (phase << MEMBERS_BITS) + now)
     for other in range(1, members):
-        _await(team, DONE + 2 * other, phase - 1, FOREVER)
+        _await(team, DONE + MEMBER * other, phase - 1, FOREVER, other)
     for other in range(members, now):
-        _write(team, ADMITTED + 2 * other, phase)
+        _write(team, ADMITTED + MEMBER * other, phase)
     return now
 
 
@@ -196,12 +218,13 @@ def join(team, leads):
         _write(team, BEGUN, 1)
         if _read(team, BELL) != 0:
             _count(_read(team, BELL), 0)
-        _await(team, ARRIVED, _read(team, PLACES) - 1, _read(team, PATIENCE))
+        _await(team, ARRIVED, _read(team, PLACES) - 1, _read(team, PATIENCE), ANYONE)
         return 0, 1, _plan(team, 1, 1)
     _set_mode(_read(team, MODE))
     rank = 1 + _count(team, ARRIVED)
-    _await(team, ADMITTED + 2 * rank, 1, FOREVER)
-    phase = _read(team, ADMITTED + 2 * rank)
+    _write(team, CPU + MEMBER * rank, _cpu())
+    _await(team, ADMITTED + MEMBER * rank, 1, FOREVER, 0)
+    phase = _read(team, ADMITTED + MEMBER * rank)
     if phase == OVER:
         return rank, phase, 1
     return rank, phase, _members(team, phase)
@@ -212,10 +235,11 @@ def _meet(team, rank, members, phase):
     coming = phase + 1
     if rank == 0:
         return _plan(team, coming, members)
-    _write(team, DONE + 2 * rank, phase)
-    _await(team, PLAN + coming % 2, coming << MEMBERS_BITS, FOREVER)
+    _write(team, CPU + MEMBER * rank, _cpu())
+    _write(team, DONE + MEMBER * rank, phase)
+    _await(team, PLAN + coming % 2, coming << MEMBERS_BITS, FOREVER, 0)
     for other in range(1, members):
-        _await(team, DONE + 2 * other, phase, FOREVER)
+        _await(team, DONE + MEMBER * other, phase, FOREVER, other)
     return _members(team, coming)
 
 
@@ -228,7 +252,7 @@ def meet(team, rank, members, phase):
 @part
 def _dismiss(team, members):
     for other in range(members, _read(team, PLACES)):
-        _write(team, ADMITTED + 2 * other, OVER)
+        _write(team, ADMITTED + MEMBER * other, OVER)
 
 
 @inline

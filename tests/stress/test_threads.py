@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn.kernels.team import ADMITTED, OVER, PLACES
+from fastrnn.kernels.team import ADMITTED, MEMBER, OVER, PLACES
 from fastrnn.layer import Layer
 from fastrnn.threads import Words
 from tests.cells import CELLS, LSTM, Cell
@@ -323,7 +323,7 @@ def test_threads_that_come_late(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> 
             made.clear()
             h, _ = layer.forward(x, None, ws)
             results.append(copied({"h": h} | layer.backward(dh, None, ws)))
-            admitted |= {team[ADMITTED + 2] for team in made if team[PLACES] > 1}
+            admitted |= {team[ADMITTED + MEMBER] for team in made if team[PLACES] > 1}
         assert_same_bits(*results)
     assert len(admitted - {0, OVER}) > 2 or CPUS < 2
 
