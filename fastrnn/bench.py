@@ -3,7 +3,8 @@
 A row is one problem.  All implementations compute it once, and what differs from the
 reference in float64 by more than `peers.limits` is reported and not timed.  The others are
 then timed in turns, so that whatever disturbs the machine disturbs all alike, and the least
-time of each counts.
+time of each counts.  With several threads a turn begins when those of the one before are at
+rest: many libraries' go on waiting busily for a while, on the core that the next one needs.
 """
 
 import argparse
@@ -56,6 +57,9 @@ FUNCTION_TASKS = ("forward", "forward+backward", "cell forward", "cell backward"
 
 BATCH = 1e-3  # seconds that calls are timed in one piece, if one call is shorter
 LEAST_ROUNDS = 3
+TURN = 0.1  # seconds of a turn of several threads
+LOOK = 5e-3  # seconds between two looks whether all threads are at rest
+LOOKS = 60
 SECONDS = 1.5  # timed in a row
 QUICK_SECONDS = 0.4
 
@@ -93,20 +97,42 @@ def pinned(threads: int) -> Iterator[str]:
         os.sched_setaffinity(0, before)
 
 
+def let_rest() -> None:
+    """Wait until this process uses no processor time, but not without end."""
+    for _ in range(LOOKS):
+        before = time.process_time()
+        time.sleep(LOOK)
+        if time.process_time() - before < LOOK / 10:
+            return
+
+
+def timed(run: Callable[[], Any], calls: int, seconds: float, clock: Clock) -> tuple[float, float]:
+    """Least seconds of a call, measured so many in a piece, and the seconds of all pieces."""
+    best = math.inf
+    spent = 0.0
+    while True:
+        start = clock()
+        for _ in range(calls):
+            run()
+        took = clock() - start
+        best = min(best, took / calls)
+        spent += took
+        if spent >= seconds:
+            return best, spent
+
+
 def least_times(
-    runs: Mapping[str, Callable[[], Any]], seconds: float, clock: Clock
+    runs: Mapping[str, Callable[[], Any]], seconds: float, threads: int
 ) -> dict[str, float]:
     """Least seconds of a call of each, taking turns until each has had its share."""
+    clock = clock_for(threads)[0]
+    together = threads > 1
     calls = {}
-    spent = {}
-    best = {}
+    spent = dict.fromkeys(runs, 0.0)
+    best = dict.fromkeys(runs, math.inf)
     for name, run in runs.items():
-        start = clock()
-        run()
-        once = max(clock() - start, 1e-7)
+        once = max(timed(run, 1, 0.0, clock)[0], 1e-7)
         calls[name] = max(1, round(BATCH / once))
-        spent[name] = 0.0
-        best[name] = math.inf
     share = seconds / len(runs)
     collecting = gc.isenabled()
     gc.disable()
@@ -114,15 +140,14 @@ def least_times(
         rounds = 0
         while waiting := [name for name in runs if rounds < LEAST_ROUNDS or spent[name] < share]:
             for name in waiting:
-                run, count = runs[name], range(calls[name])
-                if len(count) > 1:
+                run = runs[name]
+                if together:
+                    let_rest()
+                if together or calls[name] > 1:
                     run()  # the caches are the last one's
-                start = clock()
-                for _ in count:
-                    run()
-                took = clock() - start
+                least, took = timed(run, calls[name], TURN if together else 0.0, clock)
+                best[name] = min(best[name], least)
                 spent[name] += took
-                best[name] = min(best[name], took / len(count))
             rounds += 1
     finally:
         if collecting:
@@ -227,7 +252,7 @@ def layer_row(
     microseconds: dict[str, float] = {}
     if runs:
         tile, tile_operations = peak_task(problem.x.dtype)
-        times = least_times({**runs, "tile": tile}, seconds, clock_for(threads)[0])
+        times = least_times({**runs, "tile": tile}, seconds, threads)
         peak = threads * tile_operations / times.pop("tile") / 1e9
         microseconds = {name: 1e6 * t for name, t in times.items()}
         if Fastrnn.name in times:
@@ -286,7 +311,7 @@ def function_row(cell: str, task: str, dtype: str, sizes: Sizes, seconds: float)
         Fastrnn.name: lambda: function_task(problem, task, fastrnn),
     }
     runs, notes, wrong = verified(problem, makers, exact.read(exact.run()))
-    times = least_times(runs, seconds, clock_for(1)[0]) if runs else {}
+    times = least_times(runs, seconds, 1) if runs else {}
     microseconds = {name: 1e6 * t for name, t in times.items()}
     return Row(cell, task, dtype, sizes, microseconds, notes, wrong, None, None)
 
