@@ -19,7 +19,7 @@ import warnings
 from pathlib import Path
 
 import numba
-from numba import njit
+from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 
@@ -119,27 +119,34 @@ def inline(function):
     return njit(function, inline="always", error_model="numpy", boundscheck=False)
 
 
-def leaf(function):
-    """Compile a function on its own, once for each type, and let LLVM put it where it is called."""
-    return njit(
+def _called(function, **options):
+    """Compile a function for other compiled functions alone, once for each type."""
+    compiled = njit(
         function,
-        forceinline=True,
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
         error_model="numpy",
         boundscheck=False,
+        **options,
     )
+    template = compiled.get_call_template
+
+    def template_of_types(args, kws):
+        # To Numba each number that stands in a call is a type of its own.
+        return template([types.unliteral(kind) for kind in args], kws)
+
+    compiled.get_call_template = template_of_types
+    return compiled
+
+
+def leaf(function):
+    """Compile a function on its own, and let LLVM put it where it is called."""
+    return _called(function, forceinline=True)
 
 
 def part(function):
-    """Compile a function on its own, once for each type, for kernels that call it often."""
-    return njit(
-        function,
-        no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-        error_model="numpy",
-        boundscheck=False,
-    )
+    """Compile a function on its own, for kernels that call it often."""
+    return _called(function)
 
 
 def kernel(function):

@@ -10,8 +10,6 @@ Operands are described in elements: ``_row`` from one row to the next, ``_step``
 ``k`` to the next, ``column`` from one vector of a panel to the next.
 """
 
-from numba import intp
-
 from ._jit import inline, part
 from .simd import (
     ROWS,
@@ -214,13 +212,13 @@ def multiply_between(
     j = j0
     if rows <= THIN and j % panel == 0:
         j += multiply_thin(
-            rows, out + j, out_row, start + j, intp(start_row), kept, column, column, j1 - j,
+            rows, out + j, out_row, start + j, start_row, kept, column, column, j1 - j,
             x, x_row, x_step, w + j * depth, depth,
         )  # fmt: skip
     while j < j1:
         before = j % panel
         multiply_columns(
-            rows, out + j, out_row, start + j, intp(start_row), kept, min(j1 - j, panel - before),
+            rows, out + j, out_row, start + j, start_row, kept, min(j1 - j, panel - before),
             x, x_row, x_step, w + ((j - before) * depth + before), depth,
         )  # fmt: skip
         j += panel - before

@@ -7,9 +7,7 @@ Sources: Hochreiter & Schmidhuber (1997), Neural Computation 9(8); the forget ga
 that of Gers, Schmidhuber & Cummins (2000), Neural Computation 12(10).
 """
 
-from numba import intp
-
-from ._jit import inline, kernel, part
+from ._jit import inline, kernel, leaf, part
 from .activations import sigmoid, tanh
 from .head import predict
 from .linear import (
@@ -44,7 +42,7 @@ from .simd import (
     store_full,
     tile_zero,
 )
-from .team import ALONE, join, leave, meet, share, shares
+from .team import NEVER, join, leave, meet, share, shares
 
 GATES = 4
 GATE_I, GATE_F, GATE_G, GATE_O = range(GATES)
@@ -111,7 +109,7 @@ def step_backward(rows, units, column, gates, dgates, c_prev, c, dh, dc):
         store(dc + r * column, dc_r * f, units)
 
 
-@inline
+@part
 def pack_gate(gate, w, w_row, j0, j1, H, depth, packed):
     """Pack units of one gate's weights ``w (H, depth)`` between those of the other gates."""
     block = lanes(w)
@@ -123,7 +121,7 @@ def pack_gate(gate, w, w_row, j0, j1, H, depth, packed):
         transpose(w + j * w_row, w_row, packed + at, panel, units, depth, vector)
 
 
-@inline
+@part
 def pack_bias(gate, b, j0, j1, packed):
     """Pack units of one gate's biases ``b (H)`` between those of the other gates."""
     block = lanes(b)
@@ -183,18 +181,18 @@ def _multiply_panels(rows, block, sums, start, start_row, x, x_row, w, depth):
     else:
         if rows <= THIN:
             multiply_thin(
-                rows, sums, row, start, intp(start_row), vector, block, vector, columns,
+                rows, sums, row, start, start_row, vector, block, vector, columns,
                 x, x_row, 1, w, depth,
             )  # fmt: skip
             return
     for gate in range(0, GATES, PANEL):
         multiply_panel(
-            rows, sums + gate * block, row, start + gate * block, intp(start_row), vector,
+            rows, sums + gate * block, row, start + gate * block, start_row, vector,
             block, vector, columns, x, x_row, 1, w + gate * vector * depth, depth,
         )  # fmt: skip
 
 
-@inline
+@leaf
 def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
     """``sums (rows, 4, block) = start + x @ w``: all gates of `units` adjacent units."""
     block = lanes(sums)
@@ -502,7 +500,7 @@ def lstm_notebook_forward(
     zero_row(B * H, c_rows)
     forward_steps(
         x_rows, scratch, pointer(sums), gates, True, c_rows, T + 1, h, T, B, D, H, steps,
-        ALONE, True,
+        NEVER, True,
     )  # fmt: skip
     reverse_axes(h + B * H, pointer(a), T, B, H)
     reverse_axes(c_rows + B * H, pointer(c), T, B, H)
@@ -533,7 +531,7 @@ def lstm_notebook_backward(
     zero_row(B * H, dc)
     backward_steps(
         x_rows, pointer(h_prev), dh_out, scratch, gates, dgates, pointer(c_prev), pointer(c),
-        dh, dc, dx_rows, pointer(dw), pointer(db), scratch, 0, T, B, D, H, ALONE, True,
+        dh, dc, dx_rows, pointer(dw), pointer(db), scratch, 0, T, B, D, H, NEVER, True,
     )  # fmt: skip
     transpose(dh, H, pointer(da0), B, B, H, B)
     reverse_axes(dx_rows, pointer(dx), T, B, D)

@@ -5,8 +5,6 @@ step: if they are few, weights are turned in registers or read in place; else a 
 is packed when its turn comes.  Sums take their terms in the same order as in `linear`.
 """
 
-from numba import intp
-
 from ._jit import inline, part
 from .linear import accumulate, multiply, multiply_columns, pack_rows, transpose
 from .simd import (
@@ -46,7 +44,7 @@ def _multiply_strips(
             start_j = out_j if k > 0 else start + j
             start_j_row = out_row if k > 0 else start_row
             multiply_columns(
-                rows, out_j, out_row, start_j, intp(start_j_row), column, columns - j,
+                rows, out_j, out_row, start_j, start_j_row, column, columns - j,
                 x + k, x_row, 1, packed, n,
             )  # fmt: skip
             k += STRIP
@@ -97,7 +95,7 @@ def multiply_lying(
         blocks = 0
     if blocks > 0:
         _multiply_blocks(
-            tile_zero(out, 1, 1), rows, blocks, out, out_row, start, intp(start_row),
+            tile_zero(out, 1, 1), rows, blocks, out, out_row, start, start_row,
             x, x_row, w, w_row, blocks_depth,
         )  # fmt: skip
         if blocks_depth < depth:

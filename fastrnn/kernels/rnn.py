@@ -27,7 +27,7 @@ from .linear import (
     zero_row,
 )
 from .simd import ROWS, WIDTH, lanes, load, padded, paneled, pointer, store
-from .team import ALONE, join, leave, meet, share, shares
+from .team import NEVER, join, leave, meet, share, shares
 
 
 @inline
@@ -272,7 +272,7 @@ def rnn_notebook_forward(
     pack_forward(pointer(w_ax), pointer(w_aa), pointer(b_a), scratch, D, H, 0, H)
     reverse_axes(pointer(x), x_rows, D, B, T)
     transpose(pointer(a0), B, h, H, H, B, H)
-    forward_steps(x_rows, scratch, h, T, B, D, H, steps, ALONE, True)
+    forward_steps(x_rows, scratch, h, T, B, D, H, steps, NEVER, True)
     reverse_axes(h + B * H, pointer(a), T, B, H)
     predict(h + B * H, pointer(w_ya), pointer(b_y), scratch, y_rows, T * B, H, O)
     reverse_axes(y_rows, pointer(y), T, B, O)
@@ -298,7 +298,7 @@ def rnn_notebook_backward(
     zero_row(B * H, dh)
     backward_steps(
         x_rows, pointer(h_prev), pointer(h), dh_out, scratch, dz, dh, dx_rows,
-        pointer(dw_ax), pointer(dw_aa), pointer(db), scratch, 0, T, B, D, H, ALONE, True,
+        pointer(dw_ax), pointer(dw_aa), pointer(db), scratch, 0, T, B, D, H, NEVER, True,
     )  # fmt: skip
     transpose(dh, H, pointer(da0), B, B, H, B)
     reverse_axes(dx_rows, pointer(dx), T, B, D)

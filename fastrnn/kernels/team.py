@@ -28,14 +28,14 @@ import os
 import sys
 
 from llvmlite import ir
-from numba import intp
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
 from ._jit import inline, kernel, part
 from .simd import ARM, call_intrinsic
 
-ALONE = 0  # no team: one thread
+ALONE = 0  # no team in this call
+NEVER = None  # no team in any call of a kernel, which is compiled without
 WORD = 16  # int64 from a word to the next: no cache line, nor pair of lines, has two of them
 PLACES, PATIENCE, BELL, MODE, BEGUN, ARRIVED, PLAN = range(7)
 ADMITTED, DONE, CPU = range(8, 11)
@@ -211,7 +211,7 @@ def join(team, leads):
 
     A thread that does not lead comes when the leader has `begun`.
     """
-    if team == ALONE:
+    if team is NEVER or team == ALONE:
         return 0, 1, 1
     if leads:
         _write(team, MODE, _mode())
@@ -246,7 +246,9 @@ def _meet(team, rank, members, phase):
 @inline
 def meet(team, rank, members, phase):
     """The members of the next phase, when all have done their shares of this one."""
-    return members if team == ALONE else _meet(team, rank, members, phase)
+    if team is NEVER or team == ALONE:
+        return members
+    return _meet(team, rank, members, phase)
 
 
 @part
@@ -258,7 +260,9 @@ def _dismiss(team, members):
 @inline
 def leave(team, rank, members):
     """There are no more phases; `members` as of the last `meet`."""
-    if rank == 0 and team != ALONE:
+    if team is NEVER or team == ALONE:
+        return
+    if rank == 0:
         _dismiss(team, members)
 
 
@@ -267,8 +271,8 @@ def share(rank, members, length, whole):
     """Begin and end of a thread's share of a length that is split between wholes only."""
     wholes = (length + whole - 1) // whole
     return (
-        intp(min(length, wholes * rank // members * whole)),
-        intp(min(length, wholes * (rank + 1) // members * whole)),
+        min(length, wholes * rank // members * whole),
+        min(length, wholes * (rank + 1) // members * whole),
     )
 
 

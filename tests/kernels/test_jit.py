@@ -438,3 +438,16 @@ def test_a_warning_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _jit._warn_uncached(OSError("no space"))
+
+
+def test_a_number_in_the_source_is_no_type_of_its_own() -> None:
+    @_jit.part
+    def twice(n):
+        return n + n
+
+    @njit
+    def call(n):
+        return twice(1) + twice(2) + twice(n)
+
+    assert call(3) == 12
+    assert len(twice.signatures) == 1
