@@ -9,7 +9,7 @@ from ._jit import inline, kernel
 from .activations import softmax_row
 from .linear import add_rows, copy_row, transpose, zero_row
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
-from .lstm import step_backward as lstm_step_backward
+from .lstm import step_back as lstm_step_back
 from .lstm import step_forward as lstm_step_forward
 from .lying import multiply_back, multiply_lying, outer
 from .rnn import step_backward as rnn_step_backward
@@ -113,7 +113,7 @@ def lstm_cell_forward(
     _gate_sums(GATE_O, w_o, gate_rows, bias, x_rows, h_rows, packed, B, D, H)
     for j in range(0, H, lanes(h_rows)):
         lstm_step_forward(
-            B, min(lanes(h_rows), H - j), gate_rows + j, H, gate_rows + j, H, True,
+            B, min(lanes(h_rows), H - j), gate_rows + j, H, 0, gate_rows + j, H, True,
             c_rows + j, c_rows + j, h_rows + j,
         )  # fmt: skip
     transpose(h_rows, H, pointer(a_next), B, B, H, B)
@@ -152,11 +152,7 @@ def lstm_cell_backward(
     transpose(pointer(it), B, gates + GATE_I * H, GATES * H, H, B, H)
     transpose(pointer(cct), B, gates + GATE_G * H, GATES * H, H, B, H)
     transpose(pointer(ot), B, gates + GATE_O * H, GATES * H, H, B, H)
-    for j in range(0, H, lanes(h_rows)):
-        lstm_step_backward(
-            B, min(lanes(h_rows), H - j), H, gates + j, gates + j,
-            c_prev_rows + j, c_rows + j, dh_rows + j, dc_rows + j,
-        )  # fmt: skip
+    lstm_step_back(B, 0, H, H, gates, gates, c_prev_rows, c_rows, dh_rows, dc_rows)
     transpose(dc_rows, H, pointer(dc_prev), B, B, H, B)
     transpose(gates, GATES * H, dgates, B, B, GATES * H, B)
     dw, db = pointer(dw), pointer(db)

@@ -34,6 +34,7 @@ from .simd import (
     WIDTH,
     lanes,
     load,
+    load_blocks,
     narrow,
     padded,
     paneled,
@@ -41,6 +42,7 @@ from .simd import (
     store,
     store_full,
     tile_zero,
+    widen,
 )
 from .team import NEVER, join, leave, meet, share, shares
 
@@ -51,20 +53,20 @@ IN_ONE = PANEL == GATES
 
 
 @inline
-def step_forward(rows, units, sums, between, gates, column, keep, c_prev, c, h):
+def step_forward(rows, units, sums, between, apart, gates, column, keep, c_prev, c, h):
     """One step of `units` adjacent units, from pre-activations to the new state.
 
-    sums : pre-activations, gates `between` apart.
+    sums : pre-activations, gates `between` apart, and blocks of units `apart`.
     gates : the activated gates, `column` apart, written if `keep`; may be `sums`.
     c_prev, c : old and new cell state; the same memory is allowed.
     h : written.
     """
     for r in range(rows):
         z = sums + r * GATES * between
-        i = sigmoid(load(z + GATE_I * between, units))
-        f = sigmoid(load(z + GATE_F * between, units))
-        g = tanh(load(z + GATE_G * between, units))
-        o = sigmoid(load(z + GATE_O * between, units))
+        i = sigmoid(load_blocks(h, z + GATE_I * between, apart, units))
+        f = sigmoid(load_blocks(h, z + GATE_F * between, apart, units))
+        g = tanh(load_blocks(h, z + GATE_G * between, apart, units))
+        o = sigmoid(load_blocks(h, z + GATE_O * between, apart, units))
 
         c_r = f * load(c_prev + r * column, units) + i * g
         h_r = o * tanh(c_r)
@@ -240,18 +242,30 @@ def pointwise_forward(rows, j0, j1, H, sums, apart, gates, keep, c_prev, c, h):
     """`step_forward` of units; `sums` as for `input_sums`, the others (rows, H).
 
     It comes after the products of all of them: a CPU that waits for one has the others to do.
+    Of two blocks at once the operations take turns, since it does not look so far ahead.
     """
     block = lanes(h)
-    for j in range(j0, j1, block):
+    next_block = GATES * apart * block
+    j = j0
+    while j + 2 * block <= j1:
+        step_forward(
+            rows, 2 * block, sums + j * GATES * apart, block, next_block, widen(gates + j), H, keep,
+            widen(c_prev + j), widen(c + j), widen(h + j),
+        )  # fmt: skip
+        j += 2 * block
+    while j < j1:
         units = min(block, H - j)
         sums_j = sums + j * GATES * apart
         if units > block // 2:
-            step_forward(rows, units, sums_j, block, gates + j, H, keep, c_prev + j, c + j, h + j)
+            step_forward(
+                rows, units, sums_j, block, 0, gates + j, H, keep, c_prev + j, c + j, h + j
+            )
         else:
             step_forward(
-                rows, units, narrow(sums_j), block, narrow(gates + j), H, keep,
+                rows, units, narrow(sums_j), block, 0, narrow(gates + j), H, keep,
                 narrow(c_prev + j), narrow(c + j), narrow(h + j),
             )  # fmt: skip
+        j += block
 
 
 @part
@@ -297,12 +311,20 @@ def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, tea
 
 @inline
 def step_back(rows, j0, j1, H, gates, dgates, c_prev, c, dh, dc):
-    """`step_backward` of units."""
+    """`step_backward` of units, of two blocks at once as for `pointwise_forward`."""
     block = lanes(dh)
-    for j in range(j0, j1, block):
+    j = j0
+    while j + 2 * block <= j1:
+        step_backward(
+            rows, 2 * block, H, widen(gates + j), widen(dgates + j), widen(c_prev + j),
+            widen(c + j), widen(dh + j), widen(dc + j),
+        )  # fmt: skip
+        j += 2 * block
+    while j < j1:
         step_backward(
             rows, min(block, H - j), H, gates + j, dgates + j, c_prev + j, c + j, dh + j, dc + j
         )
+        j += block
 
 
 @part

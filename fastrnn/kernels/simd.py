@@ -2,9 +2,9 @@
 
 A `Pointer` walks over array memory in elements: ``p + n``.  It holds no reference
 and checks no bound, and knows the vectors that are read through it: the CPU's widest,
-or half of them (`narrow`).
+half of them (`narrow`), or two at once (`widen`).
 
-A `Vector` is one SIMD register of floats, with ``+ - * /``, `fma` and the few bit
+A `Vector` is a SIMD register of floats, or two, with ``+ - * /``, `fma` and the few bit
 operations that activations need.  A Python number beside a vector takes the
 vector's own type.
 
@@ -265,6 +265,17 @@ def narrow(typingctx, p):
 
 
 @intrinsic
+def widen(typingctx, p):
+    """The same address, for vectors of two registers: each operation is done on both, in turns."""
+    both = Pointer(Vector(p.dtype, 2 * p.vector.lanes))
+
+    def codegen(context, builder, sig, args):
+        return args[0]
+
+    return both(p), codegen
+
+
+@intrinsic
 def lanes(typingctx, p):
     """Elements in a vector of a pointer's type, known when compiling."""
 
@@ -356,6 +367,29 @@ def store(typingctx, p, v, count):
         return context.get_dummy_value()
 
     return types.void(p, v, types.intp), codegen
+
+
+@intrinsic
+def load_blocks(typingctx, like, p, apart, count):
+    """`load` for the vectors of `like`, which are as wide as those of `p` or of two such blocks.
+
+    The blocks lie `apart` elements from each other.
+    """
+    block = p.vector
+    blocks = like.vector.lanes // block.lanes
+
+    def codegen(context, builder, sig, args):
+        _, p, apart, count = args
+        parts = []
+        for k in range(blocks):
+            at = _offset(builder, p, builder.mul(apart, apart.type(k)))
+            left = builder.sub(count, count.type(k * block.lanes))
+            parts.append(_load_part(builder, block, at, _below(builder, block, left)))
+        order = ir.VectorType(ir.IntType(32), like.vector.lanes)
+        order = ir.Constant(order, list(range(like.vector.lanes)))
+        return builder.shuffle_vector(parts[0], parts[-1], order)
+
+    return like.vector(like, p, types.intp, types.intp), codegen
 
 
 @intrinsic

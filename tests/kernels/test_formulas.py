@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastrnn import reference
 from fastrnn.kernels import lstm, rnn
-from fastrnn.kernels.simd import VECTOR_BITS, pointer
+from fastrnn.kernels.simd import VECTOR_BITS, pointer, widen
 from tests.compare import assert_close
 from tests.kernels.guards import assert_untouched, guarded
 from tests.problems import normal
@@ -41,7 +41,7 @@ def rnn_backward(units, h, dh, dz):
 @njit(error_model="numpy")
 def lstm_forward(rows, units, sums, between, gates, column, keep, c_prev, c, h):
     lstm.step_forward(
-        rows, units, pointer(sums), between, pointer(gates), column, keep,
+        rows, units, pointer(sums), between, 0, pointer(gates), column, keep,
         pointer(c_prev), pointer(c), pointer(h),
     )  # fmt: skip
 
@@ -51,6 +51,22 @@ def lstm_backward(rows, units, column, gates, dgates, c_prev, c, dh, dc):
     lstm.step_backward(
         rows, units, column, pointer(gates), pointer(dgates), pointer(c_prev), pointer(c),
         pointer(dh), pointer(dc),
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def lstm_forward_two(rows, units, sums, between, apart, gates, column, c_prev, c, h):
+    lstm.step_forward(
+        rows, units, pointer(sums), between, apart, widen(pointer(gates)), column, True,
+        widen(pointer(c_prev)), widen(pointer(c)), widen(pointer(h)),
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def lstm_backward_two(rows, units, column, gates, dgates, c_prev, c, dh, dc):
+    lstm.step_backward(
+        rows, units, column, widen(pointer(gates)), widen(pointer(dgates)),
+        widen(pointer(c_prev)), widen(pointer(c)), widen(pointer(dh)), widen(pointer(dc)),
     )  # fmt: skip
 
 
@@ -128,6 +144,35 @@ def test_lstm(in_place: bool, dtype: Any) -> None:
             dh_lines.memory, dc_lines.memory,
         )  # fmt: skip
         got |= {"dgates": dgates.read(), "dc_prev": dc_lines.read()}
+        assert_close(got, exact, dtype, ROUNDINGS)
+
+
+@each_type
+def test_lstm_of_two_blocks_of_units_at_once(dtype: Any) -> None:
+    *_, block = part_vectors(dtype)
+    for units in (2 * block, 2 * block - 1, block + 1):
+        z = normal((ROWS, lstm.GATES, units), dtype)
+        c_prev, dh, dc = (normal((ROWS, units), dtype, seed) for seed in (1, 2, 3))
+        exact = exact_lstm(*(array.astype(np.longdouble) for array in (z, c_prev, dh, dc)))
+
+        sums = Lines((2, *z.shape[:2], block), dtype)
+        for first in 0, block:
+            sums.values[first // block, ..., : units - first] = z[..., first : first + block]
+        gates = Lines(z.shape, dtype)
+        old, new, h = (Lines(c_prev.shape, dtype) for _ in range(3))
+        old.values[...] = c_prev
+        lstm_forward_two(
+            ROWS, units, sums.memory, sums.column, ROWS * lstm.GATES * sums.column,
+            gates.memory, gates.column, old.memory, new.memory, h.memory,
+        )  # fmt: skip
+        got = {"gates": gates.read().copy(), "c": new.read(), "h": h.read()}
+
+        dh_lines, dc_lines = Lines(dh.shape, dtype, dh), Lines(dc.shape, dtype, dc)
+        lstm_backward_two(
+            ROWS, units, gates.column, gates.memory, gates.memory, old.memory, new.memory,
+            dh_lines.memory, dc_lines.memory,
+        )  # fmt: skip
+        got |= {"dgates": gates.read(), "dc_prev": dc_lines.read()}
         assert_close(got, exact, dtype, ROUNDINGS)
 
 
