@@ -20,6 +20,7 @@ from .packing import (
     forward_size,
     padded,
     paneled,
+    scratch,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 from .workspace import Workspace
@@ -170,13 +171,13 @@ def lstm_forward(
     x_rows, gates, c_rows, h = aligned(
         dtype, (T, B, D), (T, B, GATES, H), (T + 1, B, H), (T + 1, B, H)
     )
-    size = max(forward_size(D, H, GATES, dtype), paneled(O, dtype) * H)
-    across = padded(H, dtype)
-    steps = chunk(T, B, GATES * across, dtype)
-    scratch, sums, y_rows = aligned(dtype, (size,), (steps, B, GATES, across), (T, B, O))
+    packed = max(forward_size(D, H, GATES, dtype), paneled(O, dtype) * H)
+    across = GATES * padded(H, dtype)
+    steps = chunk(T, B, across, dtype)
     kernels.lstm_notebook_forward(
         x_in, a0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
-        scratch, x_rows, sums, gates, c_rows, h, y_rows, a, c, y, steps,
+        x_rows, gates, c_rows, h, a, c, y,
+        scratch(dtype, T * B * O, steps * B * across, packed), steps,
     )  # fmt: skip
     caches = LSTMSteps(parameters, x_rows, gates, h[:-1], h[1:], c_rows[:-1], c_rows[1:])
     return a, y, c, (caches, x)
@@ -230,13 +231,10 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
     da0 = np.empty((H, B), dtype)
     dw = np.empty((GATES, H, H + D), dtype)
     db = np.empty((GATES, H, 1), dtype)
-    size = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
-    scratch, dh_out, dgates, dh, dc, dx_rows = aligned(
-        dtype, (size,), (T, B, H), (T, B, GATES, H), (B, H), (B, H), (T, B, D)
-    )
+    packed = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
     kernels.lstm_notebook_backward(
-        da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev,
-        dh_out, dgates, dh, dc, dx_rows, dx, da0, dw, db, scratch,
+        da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev, dx, da0, dw, db,
+        scratch(dtype, T * B * H, T * B * GATES * H, B * H, B * H, T * B * D, packed),
     )  # fmt: skip
     return {"dx": dx, "da0": da0} | gate_gradients(dw, db)
 

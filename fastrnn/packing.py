@@ -37,28 +37,33 @@ CHUNK_BYTES = 1 << 18  # input products taken at once; they stay near the CPU
 CHUNK_ROWS = 256  # or as many rows as pay for reading the weights from further away
 
 
+@lru_cache(256)
 def padded(columns: int, dtype: np.dtype[Any]) -> int:
     """`columns` rounded up to whole vectors."""
     lanes = VECTOR_BITS // 8 // dtype.itemsize
     return -(-columns // lanes) * lanes
 
 
+@lru_cache(256)
 def paneled(columns: int, dtype: np.dtype[Any]) -> int:
     """`columns` rounded up to whole panels."""
     return -(-columns // (WIDTH * padded(1, dtype))) * WIDTH * padded(1, dtype)
 
 
+@lru_cache(256)
 def forward_size(D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
     """Elements of a cell's forward weights: bias, ``D`` and ``H`` rows."""
     across = gates * padded(H, dtype)
     return across + max(across, paneled(H, dtype)) * (D + H)
 
 
+@lru_cache(256)
 def backward_size(D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
     """Elements of a cell's backward weights."""
     return gates * H * (paneled(H, dtype) + paneled(D, dtype))
 
 
+@lru_cache(256)
 def accumulate_size(rows: int, depth: int, dtype: np.dtype[Any]) -> int:
     """Elements of scratch for a weight gradient of `rows` rows summed over `depth`."""
     return min(DEPTH, depth) * (rows + padded(1, dtype) * WIDTH)
@@ -92,19 +97,22 @@ def _offsets(itemsize: int, shapes: tuple[tuple[int, ...], ...]) -> list[int]:
     return [line * CACHE_LINE for line in accumulate(lines, initial=0)]
 
 
+def scratch(dtype: np.dtype[Any], *sizes: int) -> Array:
+    """Memory that a kernel divides into arrays of these sizes, each from a whole vector on."""
+    return np.empty(_scratch_size(dtype, sizes), dtype)
+
+
+@lru_cache(256)
+def _scratch_size(dtype: np.dtype[Any], sizes: tuple[int, ...]) -> int:
+    return CACHE_LINE // dtype.itemsize + sum(padded(size, dtype) for size in sizes)
+
+
 def cell_scratch(dtype: np.dtype[Any], packed: int, *sizes: int) -> Array:
     """Scratch for a cell's kernel: arrays of these sizes, and what is packed at once.
 
     That is a strip of weights, or on the way back `packed` elements.
     """
-    return np.empty(_cell_scratch_size(dtype, packed, sizes), dtype)
-
-
-@lru_cache(256)
-def _cell_scratch_size(dtype: np.dtype[Any], packed: int, sizes: tuple[int, ...]) -> int:
-    lanes = padded(1, dtype)
-    elements = lanes * (len(sizes) + 1) + sum(sizes) + max(STRIP * WIDTH * lanes, packed)
-    return elements + CACHE_LINE // dtype.itemsize
+    return scratch(dtype, *sizes, max(STRIP * WIDTH * padded(1, dtype), packed))
 
 
 @lru_cache(256)

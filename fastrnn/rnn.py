@@ -18,6 +18,7 @@ from .packing import (
     chunk,
     forward_size,
     paneled,
+    scratch,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 from .workspace import Workspace
@@ -120,11 +121,10 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
     a = np.empty((H, B, T), dtype)
     y = np.empty((O, B, T), dtype)
     x_rows, h = aligned(dtype, (T, B, D), (T + 1, B, H))
-    size = max(forward_size(D, H, 1, dtype), paneled(O, dtype) * H)
-    scratch, y_rows = aligned(dtype, (size,), (T, B, O))
+    packed = max(forward_size(D, H, 1, dtype), paneled(O, dtype) * H)
     kernels.rnn_notebook_forward(
-        x_in, a0, w_ax, w_aa, w_ya, b_a, b_y,
-        scratch, x_rows, h, y_rows, a, y, chunk(T, B, H, dtype),
+        x_in, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y,
+        scratch(dtype, T * B * O, packed), chunk(T, B, H, dtype),
     )  # fmt: skip
     return a, y, (RNNSteps(parameters, x_rows, h[:-1], h[1:]), x)
 
@@ -167,13 +167,10 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     dw_ax = np.empty((H, D), dtype)
     dw_aa = np.empty((H, H), dtype)
     db = np.empty((H, 1), dtype)
-    size = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
-    scratch, dh_out, dz, dh, dx_rows = aligned(
-        dtype, (size,), (T, B, H), (T, B, H), (B, H), (T, B, D)
-    )
+    packed = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
     kernels.rnn_notebook_backward(
-        da, w_ax, w_aa, x_rows, h_prev, h, dh_out, dz, dh, dx_rows,
-        dx, da0, dw_ax, dw_aa, db, scratch,
+        da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db,
+        scratch(dtype, T * B * H, T * B * H, B * H, T * B * D, packed),
     )  # fmt: skip
     return {"dx": dx, "da0": da0, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
 

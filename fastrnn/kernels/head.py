@@ -17,7 +17,7 @@ from .linear import (
     transpose,
     zero_row,
 )
-from .simd import pointer
+from .simd import align, padded, pointer
 
 
 @inline
@@ -31,26 +31,27 @@ def predict(h, w_y, b_y, packed, y, N, H, O):
 
 
 @kernel
-def output_backward(dz, h, w_y, dz_rows, dh, da, dw, db, scratch):
+def output_backward(dz, h, w_y, da, dw, db, scratch):
     """From the gradient of the logits to those of the hidden states and the head.
 
     dz : (O, B, T), h : (T, B, H), w_y : (O, H), read.
-    dz_rows : (T, B, O), dh : (T, B, H), written on the way.
     da : (H, B, T), dw : (O, H), db : (O, 1), written.
     """
     O, B, T = dz.shape
     H = w_y.shape[1]
     N = T * B
-    h, w_y, rows, dh = pointer(h), pointer(w_y), pointer(dz_rows), pointer(dh)
-    dw, scratch = pointer(dw), pointer(scratch)
+    h, w_y, dw = pointer(h), pointer(w_y), pointer(dw)
+    rows = align(pointer(scratch))
+    dh = rows + padded(rows, N * O)
+    packed = dh + padded(rows, N * H)
     reverse_axes(pointer(dz), rows, O, B, T)
 
-    pack_rows(H, w_y, H, 0, O, scratch, O)
-    multiply(N, H, dh, H, dh, H, 0, rows, O, 1, scratch, O)
+    pack_rows(H, w_y, H, 0, O, packed, O)
+    multiply(N, H, dh, H, dh, H, 0, rows, O, 1, packed, O)
     reverse_axes(dh, pointer(da), T, B, H)
 
     depth = passes(N)
-    transposed = scratch + accumulate_panel_space(h, depth)
+    transposed = packed + accumulate_panel_space(h, depth)
     zero_row(O, pointer(db))
     k = 0
     while k == 0 or k < N:
@@ -58,5 +59,5 @@ def output_backward(dz, h, w_y, dz_rows, dh, da, dw, db, scratch):
         add_rows(O, pointer(db), rows + k * O, O, n)
         transpose(rows + k * O, O, transposed, n, n, O, n)
         kept = H if k > 0 else 0
-        accumulate(O, H, dw, H, transposed, n, h + k * H, H, n, kept, scratch)
+        accumulate(O, H, dw, H, transposed, n, h + k * H, H, n, kept, packed)
         k += max(depth, 1)

@@ -32,6 +32,7 @@ from .linear import (
 from .simd import (
     ROWS,
     WIDTH,
+    align,
     lanes,
     load,
     load_blocks,
@@ -499,61 +500,63 @@ def lstm_backward(
 @kernel
 def lstm_notebook_forward(
     x, a0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
-    scratch, x_rows, sums, gates, c_rows, h, y_rows, a, c, y, steps,
+    x_rows, gates, c_rows, h, a, c, y, scratch, steps,
 ):  # fmt: skip
     """The whole of `lstm_forward`, in the notebooks' layout.
 
     x : (D, B, T), a0 : (H, B), weights as the notebooks have them; read.
     x_rows : (T, B, D), gates : (T, B, 4, H), c_rows, h : (T + 1, B, H), kept for the way
         back; written.
-    sums : (steps, B, 4, H padded), y_rows : (T, B, O), written on the way.
     a, c : (H, B, T), y : (O, B, T), written.
     """
     D, B, T = x.shape
     O, H = w_y.shape
-    scratch, x_rows, gates = pointer(scratch), pointer(x_rows), pointer(gates)
-    c_rows, h, y_rows = pointer(c_rows), pointer(h), pointer(y_rows)
+    x_rows, gates, c_rows, h = pointer(x_rows), pointer(gates), pointer(c_rows), pointer(h)
+    y_rows = align(pointer(scratch))
+    sums = y_rows + padded(h, T * B * O)
+    packed = sums + steps * B * GATES * padded(h, H)
     pack_forward(
         pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o),
-        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), scratch, D, H, 0, H,
+        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), packed, D, H, 0, H,
     )  # fmt: skip
     reverse_axes(pointer(x), x_rows, D, B, T)
     transpose(pointer(a0), B, h, H, H, B, H)
     zero_row(B * H, c_rows)
     forward_steps(
-        x_rows, scratch, pointer(sums), gates, True, c_rows, T + 1, h, T, B, D, H, steps,
-        NEVER, True,
-    )  # fmt: skip
+        x_rows, packed, sums, gates, True, c_rows, T + 1, h, T, B, D, H, steps, NEVER, True
+    )
     reverse_axes(h + B * H, pointer(a), T, B, H)
     reverse_axes(c_rows + B * H, pointer(c), T, B, H)
-    predict(h + B * H, pointer(w_y), pointer(b_y), scratch, y_rows, T * B, H, O)
+    predict(h + B * H, pointer(w_y), pointer(b_y), packed, y_rows, T * B, H, O)
     reverse_axes(y_rows, pointer(y), T, B, O)
 
 
 @kernel
 def lstm_notebook_backward(
-    da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev,
-    dh_out, dgates, dh, dc, dx_rows, dx, da0, dw, db, scratch,
-):  # fmt: skip
+    da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev, dx, da0, dw, db, scratch
+):
     """The whole of `lstm_backward`, in the notebooks' layout.
 
     da : (H, B, T), w_*, x_rows (T or more, B, D), gates (T or more, B, 4, H); read.
     c_prev, c, h_prev : (T or more, B, H), the old and the new cells, the old states; read.
-    dh_out (T, B, H), dgates (T, B, 4, H), dh, dc (B, H), dx_rows (T, B, D), written on the way.
     dx : (D, B, T), da0 : (H, B), dw : (4 H, H + D), db : (4 H), written.
     """
     H, B, T = da.shape
     D = w_f.shape[1] - H
-    x_rows, gates = pointer(x_rows), pointer(gates)
-    dh_out, dgates, dh, dc = pointer(dh_out), pointer(dgates), pointer(dh), pointer(dc)
-    dx_rows, scratch = pointer(dx_rows), pointer(scratch)
-    pack_backward(pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), scratch, D, H, 0, H)
+    dh_out = align(pointer(scratch))
+    dgates = dh_out + padded(dh_out, T * B * H)
+    dh = dgates + padded(dh_out, T * B * GATES * H)
+    dc = dh + padded(dh_out, B * H)
+    dx_rows = dc + padded(dh_out, B * H)
+    packed = dx_rows + padded(dh_out, T * B * D)
+    pack_backward(pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), packed, D, H, 0, H)
     reverse_axes(pointer(da), dh_out, H, B, T)
     zero_row(B * H, dh)
     zero_row(B * H, dc)
     backward_steps(
-        x_rows, pointer(h_prev), dh_out, scratch, gates, dgates, pointer(c_prev), pointer(c),
-        dh, dc, dx_rows, pointer(dw), pointer(db), scratch, 0, T, B, D, H, NEVER, True,
+        pointer(x_rows), pointer(h_prev), dh_out, packed, pointer(gates), dgates,
+        pointer(c_prev), pointer(c), dh, dc, dx_rows, pointer(dw), pointer(db), packed, 0,
+        T, B, D, H, NEVER, True,
     )  # fmt: skip
     transpose(dh, H, pointer(da0), B, B, H, B)
     reverse_axes(dx_rows, pointer(dx), T, B, D)

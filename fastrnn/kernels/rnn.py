@@ -26,7 +26,7 @@ from .linear import (
     transpose,
     zero_row,
 )
-from .simd import ROWS, WIDTH, lanes, load, padded, paneled, pointer, store
+from .simd import ROWS, WIDTH, align, lanes, load, padded, paneled, pointer, store
 from .team import NEVER, join, leave, meet, share, shares
 
 
@@ -257,48 +257,47 @@ def rnn_backward(
 
 
 @kernel
-def rnn_notebook_forward(
-    x, a0, w_ax, w_aa, w_ya, b_a, b_y, scratch, x_rows, h, y_rows, a, y, steps
-):
+def rnn_notebook_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y, scratch, steps):
     """The whole of `rnn_forward`, in the notebooks' layout.
 
     x : (D, B, T), a0 : (H, B), weights as the notebooks have them; read.
     x_rows : (T, B, D), h : (T + 1, B, H), kept for the way back; written.
-    y_rows : (T, B, O), written on the way; a : (H, B, T), y : (O, B, T), written.
+    a : (H, B, T), y : (O, B, T), written.
     """
     D, B, T = x.shape
     O, H = w_ya.shape
-    scratch, x_rows, h, y_rows = pointer(scratch), pointer(x_rows), pointer(h), pointer(y_rows)
-    pack_forward(pointer(w_ax), pointer(w_aa), pointer(b_a), scratch, D, H, 0, H)
+    x_rows, h, y_rows = pointer(x_rows), pointer(h), align(pointer(scratch))
+    packed = y_rows + padded(y_rows, T * B * O)
+    pack_forward(pointer(w_ax), pointer(w_aa), pointer(b_a), packed, D, H, 0, H)
     reverse_axes(pointer(x), x_rows, D, B, T)
     transpose(pointer(a0), B, h, H, H, B, H)
-    forward_steps(x_rows, scratch, h, T, B, D, H, steps, NEVER, True)
+    forward_steps(x_rows, packed, h, T, B, D, H, steps, NEVER, True)
     reverse_axes(h + B * H, pointer(a), T, B, H)
-    predict(h + B * H, pointer(w_ya), pointer(b_y), scratch, y_rows, T * B, H, O)
+    predict(h + B * H, pointer(w_ya), pointer(b_y), packed, y_rows, T * B, H, O)
     reverse_axes(y_rows, pointer(y), T, B, O)
 
 
 @kernel
-def rnn_notebook_backward(
-    da, w_ax, w_aa, x_rows, h_prev, h, dh_out, dz, dh, dx_rows, dx, da0, dw_ax, dw_aa, db, scratch
-):
+def rnn_notebook_backward(da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db, scratch):
     """The whole of `rnn_backward`, in the notebooks' layout.
 
     da : (H, B, T), w_*, x_rows : (T or more, B, D), h_prev, h : (T or more, B, H), the old
         and the new states; read.
-    dh_out, dz : (T, B, H), dh : (B, H), dx_rows : (T, B, D), written on the way.
     dx : (D, B, T), da0 : (H, B), dw_ax : (H, D), dw_aa : (H, H), db : (H, 1), written.
     """
     H, B, T = da.shape
     D = w_ax.shape[1]
-    dh_out, dz, x_rows = pointer(dh_out), pointer(dz), pointer(x_rows)
-    dh, dx_rows, scratch = pointer(dh), pointer(dx_rows), pointer(scratch)
-    pack_backward(pointer(w_ax), pointer(w_aa), scratch, D, H, 0, H)
+    dh_out = align(pointer(scratch))
+    dz = dh_out + padded(dh_out, T * B * H)
+    dh = dz + padded(dh_out, T * B * H)
+    dx_rows = dh + padded(dh_out, B * H)
+    packed = dx_rows + padded(dh_out, T * B * D)
+    pack_backward(pointer(w_ax), pointer(w_aa), packed, D, H, 0, H)
     reverse_axes(pointer(da), dh_out, H, B, T)
     zero_row(B * H, dh)
     backward_steps(
-        x_rows, pointer(h_prev), pointer(h), dh_out, scratch, dz, dh, dx_rows,
-        pointer(dw_ax), pointer(dw_aa), pointer(db), scratch, 0, T, B, D, H, NEVER, True,
+        pointer(x_rows), pointer(h_prev), pointer(h), dh_out, packed, dz, dh, dx_rows,
+        pointer(dw_ax), pointer(dw_aa), pointer(db), packed, 0, T, B, D, H, NEVER, True,
     )  # fmt: skip
     transpose(dh, H, pointer(da0), B, B, H, B)
     reverse_axes(dx_rows, pointer(dx), T, B, D)
