@@ -112,7 +112,12 @@ def cell_scratch(dtype: np.dtype[Any], packed: int, *sizes: int) -> Array:
 
     That is a strip of weights, or on the way back `packed` elements.
     """
-    return scratch(dtype, *sizes, max(STRIP * WIDTH * padded(1, dtype), packed))
+    return np.empty(_cell_scratch_size(dtype, packed, sizes), dtype)
+
+
+@lru_cache(256)
+def _cell_scratch_size(dtype: np.dtype[Any], packed: int, sizes: tuple[int, ...]) -> int:
+    return _scratch_size(dtype, (*sizes, max(STRIP * WIDTH * padded(1, dtype), packed)))
 
 
 @lru_cache(256)
