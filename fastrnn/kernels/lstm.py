@@ -248,25 +248,23 @@ def pointwise_forward(rows, j0, j1, H, sums, apart, gates, keep, c_prev, c, h):
     block = lanes(h)
     next_block = GATES * apart * block
     j = j0
-    while j + 2 * block <= j1:
+    while j + block < j1:
         step_forward(
-            rows, 2 * block, sums + j * GATES * apart, block, next_block, widen(gates + j), H, keep,
-            widen(c_prev + j), widen(c + j), widen(h + j),
+            rows, min(2 * block, j1 - j), sums + j * GATES * apart, block, next_block,
+            widen(gates + j), H, keep, widen(c_prev + j), widen(c + j), widen(h + j),
         )  # fmt: skip
         j += 2 * block
-    while j < j1:
-        units = min(block, H - j)
-        sums_j = sums + j * GATES * apart
-        if units > block // 2:
-            step_forward(
-                rows, units, sums_j, block, 0, gates + j, H, keep, c_prev + j, c + j, h + j
-            )
-        else:
-            step_forward(
-                rows, units, narrow(sums_j), block, 0, narrow(gates + j), H, keep,
-                narrow(c_prev + j), narrow(c + j), narrow(h + j),
-            )  # fmt: skip
-        j += block
+    units = j1 - j
+    if units > block // 2:
+        step_forward(
+            rows, units, sums + j * GATES * apart, block, 0, gates + j, H, keep,
+            c_prev + j, c + j, h + j,
+        )  # fmt: skip
+    elif units > 0:
+        step_forward(
+            rows, units, narrow(sums + j * GATES * apart), block, 0, narrow(gates + j), H, keep,
+            narrow(c_prev + j), narrow(c + j), narrow(h + j),
+        )  # fmt: skip
 
 
 @part
