@@ -2,12 +2,10 @@
 
 import atexit
 import contextlib
-import ctypes
 import os
 import threading
 import weakref
 from collections.abc import Callable
-from functools import cache
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -26,21 +24,12 @@ def cpu_count() -> int:
         return os.cpu_count() or 1
 
 
-@cache
-def _cpu_reader() -> Callable[[], int]:
-    try:
-        reader: Callable[[], int] = ctypes.CDLL(None).sched_getcpu
-    except (AttributeError, OSError, TypeError):  # only Linux has it
-        return lambda: -1
-    return reader
-
-
 def _move_from(cpu: int) -> None:
     """Have this thread go on elsewhere if it is on this CPU.
 
     A scheduler may leave a thread for milliseconds with the one that has woken it.
     """
-    if cpu >= 0 and _cpu_reader()() == cpu:
+    if cpu >= 0 and team.cpu() == cpu:
         allowed = os.sched_getaffinity(0)
         if len(allowed) > 1:
             with contextlib.suppress(OSError):
@@ -63,11 +52,12 @@ class Words:
 
 
 def compile_waiting() -> None:
-    """Compile all that threads wait in."""
+    """Compile what threads call before they help."""
     words = Words(team.size(1))
     words[team.BEGUN] = 1
     team.begun(words.address)
     team.linger(words.address, -1)
+    team.cpu()
 
 
 class Threads:
@@ -99,7 +89,7 @@ class Threads:
         words[team.PATIENCE] = PATIENCE
         words[team.BELL] = self._bell.address
         task = [arguments]
-        cpu = _cpu_reader()()
+        cpu = team.cpu()
 
         def help_out() -> None:
             _move_from(cpu)

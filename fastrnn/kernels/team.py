@@ -149,10 +149,16 @@ _yield = types.ExternalFunction("sched_yield", types.int32()) if CAN_YIELD else 
 
 @part
 def _no_cpu():
-    return types.int32(0)
+    return -1
 
 
 _cpu = types.ExternalFunction("sched_getcpu", types.int32()) if KNOWS_CPU else _no_cpu
+
+
+@kernel
+def cpu():
+    """The CPU that this thread is on, or -1 where the system does not tell."""
+    return _cpu()
 
 
 @part

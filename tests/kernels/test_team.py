@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any
@@ -208,3 +209,13 @@ def test_few_rows_are_not_split() -> None:
     assert shares(0, 2, 4, 100, 16) == (0, 4, 0, 48)
     assert shares(0, 2, 64, 16, 16) == (0, 32, 0, 16)
     assert shares(0, 2, 64, 64, 16) == (0, 64, 0, 32)
+
+
+@njit
+def unknown_cpu():
+    return team._no_cpu()
+
+
+def test_the_cpu_or_that_it_is_not_known() -> None:
+    assert unknown_cpu() == -1
+    assert team.cpu() in (os.sched_getaffinity(0) if team.KNOWS_CPU else {-1})
