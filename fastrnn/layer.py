@@ -72,7 +72,8 @@ class Layer(Single, ABC):
         self._threads: Threads | None = None
         self.lock = threading.RLock()  # a signal's handler may come in the middle of `update`
         self._step = self._kernels.step
-        self._inputs = (self._D,)
+        self._states = len(self._state)
+        self._single = self._states == 1
         self._nothing = (np.empty((0, 0), self._dtype),) * len(self._state)
         self._buffers = threading.local()
         self._packed: Packed | None = self._unpacked()  # None while `update` packs
@@ -328,21 +329,33 @@ class Layer(Single, ABC):
         """
         # The usual case costs less than the step of a small layer only if spelled out.
         dtype = self._dtype
-        if not (
+        states = (state,) if self._single else state
+        usual = (
             type(x_t) is ndarray
+            and x_t.ndim == 2
             and x_t.dtype is dtype
             and x_t.flags.carray
-            and x_t.shape[1:] == self._inputs
-        ):
+            and type(states) is tuple
+            and len(states) == self._states
+            and (self._single or states[0] is not states[1])
+        )
+        if usual:
+            B, D = x_t.shape
+            shape = B, self._H
+            usual = D == self._D
+            for array in states:
+                if not (
+                    type(array) is ndarray
+                    and array.dtype is dtype
+                    and array.flags.carray
+                    and array.shape == shape
+                ):
+                    usual = False
+        if not usual:
             x_t = checked("x_t", x_t, ("B", "D"), {"D": self._D})
-            self._check_overwritable(state, (len(x_t), self._H))
+            B = len(x_t)
+            self._check_overwritable(state, (B, self._H))
             x_t = ready(x_t, dtype)
-        B = len(x_t)
-        shape = (B, self._H)
-        states = self._usual_state(state, shape)
-        if states is None or (len(states) > 1 and states[0] is states[1]):
-            self._check_overwritable(state, shape)
-            states = state if isinstance(state, tuple) else (state,)
         try:
             buffer = self._buffers.step[B]
         except (AttributeError, KeyError):
