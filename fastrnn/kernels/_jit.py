@@ -1,8 +1,8 @@
 """The one place that chooses Numba's options, and where compiled kernels are kept.
 
-`inline` is for the functions that kernels are made of: LLVM inlines them into their
-callers, and only the callers are kept on disk.  `kernel` is for what Python calls: it
-releases the GIL and is kept between processes.
+`inline` is for the functions that kernels are made of: their statements are put where they
+are called.  `leaf` and `part` are for those that compile on their own, once for all calls.
+`kernel` is for what Python calls: it releases the GIL and is kept between processes.
 
 Numba's own cache looks at the file of the function alone, and lets two processes that
 compile at the same moment mix up each other's files.  `KernelCache` therefore names each
@@ -21,6 +21,8 @@ from pathlib import Path
 import numba
 from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 
 def digest_sources(folder):
@@ -119,10 +121,44 @@ def inline(function):
     return njit(function, inline="always", error_model="numpy", boundscheck=False)
 
 
+class PartLibrary(JITCodeLibrary):
+    """LLVM's code of a function that only kernels call: it waits for theirs.
+
+    Numba has each function optimised and made machine code with all that it calls: a part
+    once more for each level of calls above it.
+    """
+
+    def _optimize_final_module(self):
+        """Not yet."""
+
+    def _finalize_final_module(self):
+        self._finalized = True
+
+    def get_pointer_to_function(self, name):
+        self._ensure_finalized()
+        return 0  # in Python there is nothing to call
+
+    @property
+    def codegen(self):
+        return self
+
+    def set_env(self, name, env):
+        """Nor an environment, which Numba would give to machine code."""
+
+
+class PartCompiler(Compiler):
+    """Numba's compiler, for a `PartLibrary`."""
+
+    def __init__(self, typingctx, targetctx, library, *arguments):
+        library = PartLibrary(targetctx.codegen(), "part")
+        super().__init__(typingctx, targetctx, library, *arguments)
+
+
 def _called(function, **options):
     """Compile a function for other compiled functions alone, once for each type."""
     compiled = njit(
         function,
+        pipeline_class=PartCompiler,
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
         error_model="numpy",
