@@ -54,7 +54,9 @@ def split_caches(caches: Any) -> tuple[Sequence[Cache], Any]:
 
 def split_cache(argument: str, cache: Any, names: Sequence[str]) -> tuple[list[Any], Any]:
     """The arrays of a step's cache, which has these names, and its parameters."""
-    *values, parameters = sequence(argument, cache, len(names), f"({', '.join(names)})")
+    if type(cache) is not tuple or len(cache) != len(names):
+        cache = sequence(argument, cache, len(names), f"({', '.join(names)})")
+    *values, parameters = cache
     return values, parameters
 
 
