@@ -10,7 +10,7 @@ Operands are described in elements: ``_row`` from one row to the next, ``_step``
 ``k`` to the next, ``column`` from one vector of a panel to the next.
 """
 
-from ._jit import inline, part
+from ._jit import inline, leaf, part
 from .simd import (
     ROWS,
     WIDTH,
@@ -36,7 +36,7 @@ THIN = 3 if PAIRS else 1  # rows for which a panel has too few sums to keep the 
 DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in L2
 
 
-@inline
+@leaf
 def multiply_tile(
     tile, r, out, out_row, start, start_row, kept, column, count, columns,
     x, x_row, x_step, w, depth,
@@ -224,7 +224,7 @@ def multiply_between(
         j += panel - before
 
 
-@inline
+@part
 def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth):
     """``out = start + x @ w`` over adjacent columns; `kept` as for `multiply_between`."""
     multiply_between(
@@ -305,7 +305,7 @@ def reverse_axes(source, out, I, J, K):
 # --- sums over rows -----------------------------------------------------------------
 
 
-@inline
+@part
 def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
     """``out += sum over k of outer(x[k], y[k])``, the product that gives weight gradients.
 

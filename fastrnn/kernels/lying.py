@@ -5,7 +5,7 @@ step: if they are few, weights are turned in registers or read in place; else a 
 is packed when its turn comes.  Sums take their terms in the same order as in `linear`.
 """
 
-from ._jit import inline, part
+from ._jit import inline, leaf, part
 from .linear import accumulate, multiply, multiply_columns, pack_rows, transpose
 from .simd import (
     ROWS,
@@ -71,7 +71,7 @@ def _multiply_blocks(
     # fmt: on
 
 
-@inline
+@leaf
 def _multiply_block_tile(
     tile, r, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth
 ):
@@ -83,7 +83,7 @@ def _multiply_block_tile(
         tile_store(total, out + (r * out_row + j), block, out_row, block, block)
 
 
-@inline
+@part
 def multiply_lying(
     rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth, packed
 ):
@@ -128,7 +128,7 @@ def _multiply_rows(panel, rows, columns, out, out_row, kept, x, x_row, w, w_row,
     # fmt: on
 
 
-@inline
+@leaf
 def _multiply_rows_tile(tile, r, columns, out, out_row, kept, x, x_row, w, w_row, depth):
     column = lanes(out)
     across = tile_columns(tile)
@@ -142,7 +142,7 @@ def _multiply_rows_tile(tile, r, columns, out, out_row, kept, x, x_row, w, w_row
             tile_store(total, at, column, out_row, column, across)
 
 
-@inline
+@part
 def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, packed):
     """``out = x @ w``, or added to it, for ``w (depth, columns)`` as it lies."""
     panel = tile_zero(out, WIDTH, 1)
