@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastrnn
-from fastrnn import bench, peers
+from fastrnn import bench, peers, timing
 from fastrnn.threads import cpu_count
 
 from .common import CELLS, DTYPES, FIND, PEERS, peer, sizes_of
@@ -68,7 +68,7 @@ class Threads:
     def track_two_threads(self, cell: str, task: str, dtype: str, sizes: str) -> float:
         problem = peers.random_problem(cell, *sizes_of(sizes), dtype)
         runs = {str(n): getattr(peer("fastrnn", n), task)(problem).run for n in (1, 2)}
-        times = bench.least_times(runs, SECONDS, 2)
+        times = timing.least_times(runs, SECONDS, 2)
         return times["1"] / times["2"]
 
 
@@ -98,7 +98,7 @@ def nanoseconds(cell: str, task: str, B: int, T: int) -> float:
     """For each step of each row; flat if nothing but the work itself grows."""
     problem = peers.random_problem(cell, 32, 32, B, T, "float32")
     runs = {"fastrnn": getattr(peers.Fastrnn(1), task)(problem).run}
-    return 1e9 * bench.least_times(runs, SECONDS, 1)["fastrnn"] / (T * B)
+    return 1e9 * timing.least_times(runs, SECONDS, 1)["fastrnn"] / (T * B)
 
 
 class Accuracy:

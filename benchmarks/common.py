@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastrnn
-from fastrnn import bench, peers
+from fastrnn import peers, timing
 
 DTYPES = ["float32", "float64"]
 CELLS = ["rnn", "lstm"]
@@ -71,7 +71,7 @@ class Timed:
         seconds = min(self.seconds() for _ in range(3))
         self.number = max(1, round(SAMPLE / seconds))
         # Processor time is not disturbed by other processes, but takes long to read.
-        self.timer = bench.clock_for(1)[0] if seconds > 1e-4 else time.perf_counter
+        self.timer = timing.clock_for(1)[0] if seconds > 1e-4 else time.perf_counter
         self.ready = params
 
     def seconds(self) -> float:

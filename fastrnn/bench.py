@@ -2,22 +2,18 @@
 
 A row is one problem.  All implementations compute it once, and what differs from the
 reference in float64 by more than `peers.limits` is reported and not timed.  The others are
-then timed in turns, so that whatever disturbs the machine disturbs all alike, and the least
-time of each counts.  With several threads a turn begins when those of the one before are at
-rest: many libraries' go on waiting busily for a while, on the core that the next one needs.
+then timed in turns, and the least time of each counts.
 """
 
 import argparse
 import contextlib
-import gc
 import itertools
 import json
 import math
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,13 +23,11 @@ import numpy as np
 import fastrnn
 
 from . import peers, reference
-from .kernels.peak import multiply_tile
-from .kernels.simd import ROWS, VECTOR_BITS, WIDTH
-from .packing import aligned
+from .kernels.simd import ROWS, WIDTH
 from .peers import Fastrnn, Peer, Problem, Reference, Results, Task
 from .selftest import cpu_name
+from .timing import clock_for, least_times, peak_task, pinned
 
-Clock = Callable[[], float]
 Sizes = tuple[int, int, int, int]
 
 GRID: tuple[Sizes, ...] = (  # D, H, B, T
@@ -55,11 +49,6 @@ DTYPES = ("float32", "float64")
 LAYER_TASKS = ("forward", "training")
 FUNCTION_TASKS = ("forward", "forward+backward", "cell forward", "cell backward")
 
-BATCH = 1e-3  # seconds that calls are timed in one piece, if one call is shorter
-LEAST_ROUNDS = 3
-TURN = 0.1  # seconds of a turn of several threads
-LOOK = 5e-3  # seconds between two looks whether all threads are at rest
-LOOKS = 60
 SECONDS = 1.5  # timed in a row
 QUICK_SECONDS = 0.4
 
@@ -70,98 +59,6 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-
-
-# --- timing -------------------------------------------------------------------------
-
-
-def clock_for(threads: int) -> tuple[Clock, str]:
-    """For one thread the processor's time, which other processes do not take part in."""
-    if threads == 1 and time.get_clock_info("process_time").resolution <= 1e-6:
-        return time.process_time, "processor time"
-    return time.perf_counter, "wall time"
-
-
-@contextlib.contextmanager
-def pinned(threads: int) -> Iterator[str]:
-    """Keep the process on as many cores as it has threads, where the system can; say so."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield "not pinned to cores"
-        return
-    before = os.sched_getaffinity(0)
-    cores = sorted(before)[-threads:]
-    os.sched_setaffinity(0, cores)
-    try:
-        yield f"pinned to core{'s' * (len(cores) > 1)} {', '.join(map(str, cores))}"
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def let_rest() -> None:
-    """Wait until this process uses no processor time, but not without end."""
-    for _ in range(LOOKS):
-        before = time.process_time()
-        time.sleep(LOOK)
-        if time.process_time() - before < LOOK / 10:
-            return
-
-
-def timed(run: Callable[[], Any], calls: int, seconds: float, clock: Clock) -> tuple[float, float]:
-    """Least seconds of a call, measured so many in a piece, and the seconds of all pieces."""
-    best = math.inf
-    spent = 0.0
-    while True:
-        start = clock()
-        for _ in range(calls):
-            run()
-        took = clock() - start
-        best = min(best, took / calls)
-        spent += took
-        if spent >= seconds:
-            return best, spent
-
-
-def least_times(
-    runs: Mapping[str, Callable[[], Any]], seconds: float, threads: int
-) -> dict[str, float]:
-    """Least seconds of a call of each, taking turns until each has had its share."""
-    clock = clock_for(threads)[0]
-    together = threads > 1
-    calls = {}
-    spent = dict.fromkeys(runs, 0.0)
-    best = dict.fromkeys(runs, math.inf)
-    for name, run in runs.items():
-        once = max(timed(run, 1, 0.0, clock)[0], 1e-7)
-        calls[name] = max(1, round(BATCH / once))
-    share = seconds / len(runs)
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        rounds = 0
-        while waiting := [name for name in runs if rounds < LEAST_ROUNDS or spent[name] < share]:
-            for name in waiting:
-                run = runs[name]
-                if together:
-                    let_rest()
-                if together or calls[name] > 1:
-                    run()  # the caches are the last one's
-                least, took = timed(run, calls[name], TURN if together else 0.0, clock)
-                best[name] = min(best[name], least)
-                spent[name] += took
-            rounds += 1
-    finally:
-        if collecting:
-            gc.enable()
-    return best
-
-
-def peak_task(dtype: np.dtype[Any]) -> tuple[Callable[[], None], float]:
-    """A run of the full tile on data in the first-level cache, and its operations."""
-    columns = WIDTH * VECTOR_BITS // 8 // dtype.itemsize
-    depth, repeats = 32, 100
-    w, x, out = aligned(dtype, (depth, columns), (depth, ROWS), (ROWS, columns))
-    w[...] = x[...] = 0.5
-    return lambda: multiply_tile(w, x, out, repeats), 2.0 * w.size * ROWS * repeats
 
 
 # --- rows ---------------------------------------------------------------------------

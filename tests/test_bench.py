@@ -5,8 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -207,61 +205,6 @@ def test_stacking_is_undone(cell, gates):
     for key, w in gradients.items():
         np.testing.assert_array_equal(w, problem.parameters[key[1:]])
     assert len(gradients) == (3 if cell == "rnn" else 8)
-
-
-def timed_in_turns(monkeypatch, threads):
-    """The calls of two that take a second each."""
-    order = []
-    seconds = iter(range(10**6))
-    monkeypatch.setattr(bench, "clock_for", lambda threads: (lambda: next(seconds), "seconds"))
-    monkeypatch.setattr(bench, "let_rest", lambda: order.append("rest"))
-    runs = {name: lambda name=name: order.append(name) for name in "ab"}
-    assert bench.least_times(runs, 1.0, threads) == {"a": 1.0, "b": 1.0}
-    return order
-
-
-def test_least_times_takes_turns(monkeypatch):
-    assert timed_in_turns(monkeypatch, threads=1) == ["a", "b"] * (1 + bench.LEAST_ROUNDS)
-
-
-def test_with_threads_each_turn_begins_at_rest_and_warm(monkeypatch):
-    turns = ["rest", "a", "a", "rest", "b", "b"]
-    assert timed_in_turns(monkeypatch, threads=2) == ["a", "b", *turns * bench.LEAST_ROUNDS]
-
-
-def test_a_turn_is_as_long_as_asked_for():
-    seconds = iter(range(100))
-    calls = []
-    assert bench.timed(lambda: calls.append(1), 4, 2.5, lambda: next(seconds)) == (0.25, 3.0)
-    assert len(calls) == 3 * 4
-
-
-def test_rest_waits_for_busy_threads():
-    stop = threading.Event()
-    array = np.zeros(10**7)
-
-    def be_busy():
-        while not stop.is_set():
-            np.sqrt(array, array)  # without the GIL
-
-    thread = threading.Thread(target=be_busy)
-    timer = threading.Timer(0.1, stop.set)
-    thread.start()
-    timer.start()
-    start = time.perf_counter()
-    bench.let_rest()
-    waited = time.perf_counter() - start
-    thread.join()
-    assert waited >= 0.1
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
-def test_pinned_is_undone():
-    before = os.sched_getaffinity(0)
-    with bench.pinned(1) as place:
-        assert len(os.sched_getaffinity(0)) == 1
-        assert "pinned to core" in place
-    assert os.sched_getaffinity(0) == before
 
 
 @pytest.mark.parametrize("text", ["3,5,2", "3,5,2,0", "a", "3,5,2,4,1"])

@@ -122,7 +122,7 @@ def test_importing_compiles_nothing_and_leaves_the_command_line_alone() -> None:
     )
     result = json.loads(process.stdout)
     assert result["compiled"] == 0
-    rest = {"cli", "demo", "bench", "peers", "selftest", "weights"}
+    rest = {"cli", "demo", "bench", "timing", "peers", "selftest", "weights"}
     assert not {f"fastrnn.{name}" for name in rest} & set(result["modules"])
 
 
