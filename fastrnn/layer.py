@@ -411,34 +411,27 @@ class Layer(Single, ABC):
 
     def _check_states(self, argument: str, value: Any, B: int) -> Sequence[Array]:
         """The arrays of a state as kernels take them; an empty one, for None, stands for zeros."""
-        usual = self._usual_state(value, (B, self._H))
-        if usual is not None:
-            return usual
-        sizes = {"B": B, "H": self._H}
+        dtype = self._dtype
+        shape = B, self._H
+        states = (value,) if self._single else value
+        if type(states) is tuple and len(states) == self._states:
+            for array in states:
+                if not (
+                    type(array) is ndarray
+                    and array.dtype is dtype
+                    and array.flags.carray
+                    and array.shape == shape
+                ):
+                    break
+            else:
+                return states
+        sizes = dict(zip(("B", "H"), shape, strict=True))
         return [
-            nothing
-            if array is None
-            else ready(checked(name, array, ("B", "H"), sizes), self._dtype)
+            nothing if array is None else ready(checked(name, array, ("B", "H"), sizes), dtype)
             for nothing, (name, array) in zip(
                 self._nothing, self._split_state(argument, value), strict=True
             )
         ]
-
-    def _usual_state(self, value: Any, shape: tuple[int, int]) -> Sequence[Array] | None:
-        """The arrays of a state if kernels take them as they are, at a small cost; else None."""
-        states = value if len(self._state) > 1 else (value,)
-        if type(states) is not tuple or len(states) != len(self._state):
-            return None
-        dtype = self._dtype
-        for array in states:
-            if not (
-                type(array) is ndarray
-                and array.dtype is dtype
-                and array.flags.carray
-                and array.shape == shape
-            ):
-                return None
-        return states
 
     def _check_overwritable(self, state: Any, shape: tuple[int, int]) -> None:
         """Refuse a state that `step` cannot overwrite, and say what keeps it from that."""
