@@ -134,6 +134,14 @@ def multiply_columns(
         )  # fmt: skip
 
 
+@inline
+def _tile_across(column, columns):
+    """Elements across the tile that `multiply_columns` takes for so many."""
+    if columns <= column:
+        return column
+    return HALF * column if columns <= HALF * column else WIDTH * column
+
+
 @part
 def multiply_thin(
     rows, out, out_row, start, start_row, kept, column, count, columns, x, x_row, x_step, w, depth
@@ -236,12 +244,12 @@ def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_st
 
 
 @inline
-def _pack_panel(y, y_row, columns, depth, packed):
-    """Copy `depth` rows of at most a panel's columns, one after the other, zeros after."""
+def _pack_panel(y, y_row, columns, across, depth, packed):
+    """Copy `depth` rows of at most a panel's columns, and zeros after them, `across` in all."""
     column = lanes(y)
     width = WIDTH * column
     for k in range(depth):
-        for v in range(0, width, column):
+        for v in range(0, across, column):
             store_full(packed + (k * width + v), load(y + (k * y_row + v), columns - v))
 
 
@@ -253,7 +261,8 @@ def pack_rows(columns, y, y_row, k, depth, packed, packed_depth):
     """
     width = WIDTH * lanes(y)
     for j in range(0, columns, width):
-        _pack_panel(y + j, y_row, columns - j, depth, packed + (j * packed_depth + k * width))
+        packed_j = packed + (j * packed_depth + k * width)
+        _pack_panel(y + j, y_row, columns - j, width, depth, packed_j)
 
 
 @part
@@ -313,11 +322,11 @@ def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, p
     y : ``y[k][j]``; each panel of its columns is copied to `packed`.
     kept : `columns`, or 0 to start from nothing.
     """
-    width = WIDTH * lanes(out)
-    for j in range(0, columns, width):
-        _pack_panel(y + j, y_row, columns - j, depth, packed)
+    column = lanes(out)
+    for j in range(0, columns, WIDTH * column):
+        _pack_panel(y + j, y_row, columns - j, _tile_across(column, columns - j), depth, packed)
         multiply_columns(
-            rows, out + j, out_row, out + j, out_row, min(lanes(out), kept), columns - j,
+            rows, out + j, out_row, out + j, out_row, min(column, kept), columns - j,
             x_t, x_row, 1, packed, depth,
         )  # fmt: skip
 
@@ -338,6 +347,12 @@ def accumulate_panel_space(p, depth):
 @inline
 def add_rows(columns, out, x, x_row, rows):
     """``out += sum over rows of x``, row after row."""
+    if columns <= lanes(out):
+        total = load(out, columns)
+        for r in range(rows):
+            total = total + load(x + r * x_row, columns)
+        store(out, total, columns)
+        return
     for r in range(rows):
         add_row(columns, out, x + r * x_row)
 
