@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numba import njit
+from numba.core.codegen import CPUCodeLibrary
 from numba.core.dispatcher import Dispatcher
 
 import fastrnn
@@ -451,3 +452,30 @@ def test_a_number_in_the_source_is_no_type_of_its_own() -> None:
 
     assert call(3) == 12
     assert len(twice.signatures) == 1
+
+
+def test_a_part_is_optimised_with_its_kernel_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimised = []
+    optimise = CPUCodeLibrary._optimize_final_module
+
+    def record(library: CPUCodeLibrary) -> None:
+        optimised.append(library.name)
+        optimise(library)
+
+    monkeypatch.setattr(CPUCodeLibrary, "_optimize_final_module", record)
+
+    @_jit.leaf
+    def twice(n):
+        return n + n
+
+    @_jit.part
+    def four_times(n):
+        return twice(twice(n))
+
+    @njit
+    def call(n):
+        return four_times(n)
+
+    assert call(3) == 12
+    assert len(optimised) == 1
+    assert call.__name__ in optimised[0]
