@@ -454,9 +454,9 @@ def test_arrays_of_a_layer(cell: Cell, label: str) -> None:
         message = refusal(lambda wrong=wrong: call(wrong), ValueError)
         shape = np.shape(wrong)
         assert message.startswith(f"{label} has shape {shape}, {len(shape)} axes; wanted (")
-    wrong = good[..., :-1]
-    message = refusal(lambda: call(wrong), ValueError)
-    assert message.startswith(f"{label} has shape {wrong.shape}; wanted (")
+    for wrong in (good[..., :-1], good[..., :-1].copy()):  # kernels would take only the copy
+        message = refusal(lambda wrong=wrong: call(wrong), ValueError)
+        assert message.startswith(f"{label} has shape {wrong.shape}; wanted (")
     if "state" in name:
         message = refusal(lambda: call(good[:-1]), ValueError)
         assert message.startswith(f"{label} has shape {good[:-1].shape}; wanted (B, H) with B = 4")

@@ -894,6 +894,7 @@ def test_states_that_step_cannot_overwrite(cell: Cell) -> None:
                 call(x_t, (good,))
     for x_wrong, message in (
         (run.x[0, :, :4], r"\(7, 4\)"),
+        (run.x[0, :, :4].copy(), r"\(7, 4\)"),
         (run.x, r"\(4, 7, 5\)"),
         (run.x[0, 0], r"\(5,\)"),
     ):
