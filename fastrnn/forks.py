@@ -10,14 +10,19 @@ import threading
 import weakref
 from typing import Any
 
+from .kernels._jit import compiler_lock
+
 _adding = threading.RLock()  # held by who forks, or adds to one of these
 _awaited: weakref.WeakSet[Any] = weakref.WeakSet()
 _given_up: weakref.WeakSet[Any] = weakref.WeakSet()
-_held: list[Any] = []
+_held: list[Any] = []  # locks
 
 
 def await_before_forks(owner: Any) -> None:
-    """Let forks wait until ``owner.lock`` is free: half of its work is of no use to the child."""
+    """Let forks wait until ``owner.lock`` is free: half of its work is of no use to the child.
+
+    They wait for Numba's compiler, too.
+    """
     with _adding:
         _awaited.add(owner)
 
@@ -30,15 +35,16 @@ def renew_after_forks(owner: Any) -> None:
 
 def _before() -> None:
     _adding.acquire()
-    for owner in _awaited:
-        _held.append(owner)  # first, or an interrupt could leave the lock held
-        owner.lock.acquire()
+    # Who holds an owner's lock may be compiling: the compiler's comes last.
+    for lock in [*(owner.lock for owner in _awaited), compiler_lock]:
+        _held.append(lock)  # first, or an interrupt could leave it held
+        lock.acquire()
 
 
 def _after() -> None:
     while _held:
         with contextlib.suppress(RuntimeError):  # "cannot release un-acquired lock"
-            _held.pop().lock.release()
+            _held.pop().release()
     _adding.release()
 
 

@@ -72,9 +72,9 @@ class Layer(Single, ABC):
         self._threads: Threads | None = None
         self.lock = threading.RLock()  # a signal's handler may come in the middle of `update`
         self._step = self._kernels.step
-        self._states = len(self._state)
-        self._single = self._states == 1
-        self._nothing = (np.empty((0, 0), self._dtype),) * len(self._state)
+        self._state_count = len(self._state)  # one or two
+        self._single = self._state_count == 1
+        self._nothing = (np.empty((0, 0), self._dtype),) * self._state_count
         self._buffers = threading.local()
         self._packed: Packed | None = self._unpacked()  # None while `update` packs
         self._pack([ready(w, self._dtype) for w in found], self._packed)
@@ -336,7 +336,7 @@ class Layer(Single, ABC):
             and x_t.dtype is dtype
             and x_t.flags.carray
             and type(states) is tuple
-            and len(states) == self._states
+            and len(states) == self._state_count
             and (self._single or states[0] is not states[1])
         )
         if usual:
@@ -354,7 +354,7 @@ class Layer(Single, ABC):
         if not usual:
             x_t = checked("x_t", x_t, ("B", "D"), {"D": self._D})
             B = len(x_t)
-            self._check_overwritable(state, (B, self._H))
+            states = self._check_overwritable(state, (B, self._H))
             x_t = ready(x_t, dtype)
         try:
             buffer = self._buffers.step[B]
@@ -380,7 +380,7 @@ class Layer(Single, ABC):
         """
         B = _count("B", B, 0)
         try:
-            arrays = aligned(self._dtype, *[(B, self._H)] * len(self._state))
+            arrays = aligned(self._dtype, *[(B, self._H)] * self._state_count)
         except MemoryError:
             raise MemoryError(f"B is {B}; memory does not hold that") from None
         for array in arrays:
@@ -401,9 +401,10 @@ class Layer(Single, ABC):
 
     def _split_state(self, argument: str, value: Any) -> list[tuple[str, Any]]:
         """The arrays of a state, each with a name for messages."""
-        if len(self._state) == 1:
+        if self._single:
             return [(argument, value)]
-        arrays = sequence(argument, value, len(self._state), f"a tuple ({', '.join(self._state)})")
+        wanted = f"a tuple ({', '.join(self._state)})"
+        arrays = sequence(argument, value, self._state_count, wanted)
         return [(f"{argument}[{i}]", array) for i, array in enumerate(arrays)]
 
     def _join_state(self, arrays: Sequence[Array]) -> Any:
@@ -411,10 +412,11 @@ class Layer(Single, ABC):
 
     def _check_states(self, argument: str, value: Any, B: int) -> Sequence[Array]:
         """The arrays of a state as kernels take them; an empty one, for None, stands for zeros."""
+        # Spelled out as in `step`.
         dtype = self._dtype
         shape = B, self._H
         states = (value,) if self._single else value
-        if type(states) is tuple and len(states) == self._states:
+        if type(states) is tuple and len(states) == self._state_count:
             for array in states:
                 if not (
                     type(array) is ndarray
@@ -425,7 +427,7 @@ class Layer(Single, ABC):
                     break
             else:
                 return states
-        sizes = dict(zip(("B", "H"), shape, strict=True))
+        sizes = {"B": B, "H": self._H}
         return [
             nothing if array is None else ready(checked(name, array, ("B", "H"), sizes), dtype)
             for nothing, (name, array) in zip(
@@ -433,9 +435,9 @@ class Layer(Single, ABC):
             )
         ]
 
-    def _check_overwritable(self, state: Any, shape: tuple[int, int]) -> None:
-        """Refuse a state that `step` cannot overwrite, and say what keeps it from that."""
-        if len(self._state) > 1 and not isinstance(state, tuple):
+    def _check_overwritable(self, state: Any, shape: tuple[int, int]) -> Sequence[Array]:
+        """The arrays of a state that `step` can overwrite, or what keeps it from that."""
+        if not self._single and not isinstance(state, tuple):
             wanted = f"a tuple ({', '.join(self._state)}) of arrays to overwrite"
             raise TypeError(f"state is {type(state).__name__}; wanted {wanted}")
         sizes = dict(zip(("B", "H"), shape, strict=True))
@@ -452,6 +454,7 @@ class Layer(Single, ABC):
                 )
         if len(split) > 1 and split[0][1] is split[1][1]:
             raise ValueError("state[0] and state[1] are one array; wanted two to overwrite")
+        return [array for _, array in split]
 
     def _check_workspace(self, workspace: Any, argument: str, T: int, B: int) -> Workspace:
         if not isinstance(workspace, Workspace):

@@ -93,9 +93,12 @@ PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
 EQUIVALENT: dict[str, dict[str, str]] = {
     "kernels/linear.py": {
-        "tile_zero(out, 1, 1)": "a wider tile reads the panel's zeros, too",
+        "tile_zero(out, 1, 1)": "a wider tile reads lanes that are not stored",
         "rows - r >= 3": "the same rows in other tiles",
         "rows - r >= ROWS": "the same rows in other tiles",
+        "columns <= column": "one vector by itself, or as the first of a wider tile",
+        "columns <= HALF * column": "half a panel, or the whole",
+        "columns <= lanes(out)": "a row of one vector, in a register or not",
     },
 }
 

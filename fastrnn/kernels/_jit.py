@@ -1,8 +1,9 @@
 """The one place that chooses Numba's options, and where compiled kernels are kept.
 
-`inline` is for the functions that kernels are made of: their statements are put where they
-are called.  `leaf` and `part` are for those that compile on their own, once for all calls.
-`kernel` is for what Python calls: it releases the GIL and is kept between processes.
+`kernel` is for what Python calls: it releases the GIL and is kept between processes.  Of the
+functions that kernels are made of, `inline` puts the statements where they are called; those of
+a `leaf` or a `part` have types and LLVM code of their own, made once, which LLVM optimises in
+each kernel that calls them (`PartLibrary`).
 
 Numba's own cache looks at the file of the function alone, and lets two processes that
 compile at the same moment mix up each other's files.  `KernelCache` therefore names each
@@ -23,6 +24,7 @@ from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.compiler_lock import global_compiler_lock
 
 
 def digest_sources(folder):
@@ -34,6 +36,7 @@ def digest_sources(folder):
 
 
 SOURCES = digest_sources(Path(__file__).parent)
+compiler_lock = global_compiler_lock  # held by the thread that compiles
 
 
 class CacheWarning(UserWarning):
@@ -110,6 +113,10 @@ class KernelCache(FunctionCache):
         return super().load_overload(sig, target_context)
 
     def save_overload(self, sig, data):
+        # What a part prints or raises needs its environment in the kernel's machine code, as
+        # Numba gives it to what comes from a file.
+        for env in data._find_referenced_environments():
+            data.library.codegen.set_env(env.env_name, env)
         try:
             super().save_overload(sig, data)
         except OSError as error:
@@ -124,8 +131,8 @@ def inline(function):
 class PartLibrary(JITCodeLibrary):
     """LLVM's code of a function that only kernels call: it waits for theirs.
 
-    Numba has each function optimised and made machine code with all that it calls: a part
-    once more for each level of calls above it.
+    Numba's own library would have it optimised and made machine code with all that it calls:
+    what is called once more for each level of calls above it.
     """
 
     def _optimize_final_module(self):
@@ -143,7 +150,7 @@ class PartLibrary(JITCodeLibrary):
         return self
 
     def set_env(self, name, env):
-        """Nor an environment, which Numba would give to machine code."""
+        """There is no machine code yet; see `KernelCache.save_overload`."""
 
 
 class PartCompiler(Compiler):
@@ -176,12 +183,12 @@ def _called(function, **options):
 
 
 def leaf(function):
-    """Compile a function on its own, and let LLVM put it where it is called."""
+    """Make LLVM code of a function, for LLVM to put where it is called."""
     return _called(function, forceinline=True)
 
 
 def part(function):
-    """Compile a function on its own, for kernels that call it often."""
+    """Make LLVM code of a function, for kernels to call."""
     return _called(function)
 
 

@@ -27,7 +27,7 @@ from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 
 TRIPLE = "aarch64-unknown-linux-gnu"
-OWN_CALLS = re.compile(r"_ZN7fastrnn|NRT_|numba_|Py|mem(cpy|move|set)$|sched_yield$")
+OWN_CALLS = re.compile(r"_ZN7fastrnn|NRT_|numba_|Py|mem(cpy|move|set)$|sched_(yield|getcpu)$")
 
 Signature = tuple[Dispatcher, tuple[Any, ...]]
 
@@ -44,7 +44,7 @@ def pretend(cpu: str) -> None:
 def signatures(dtype: str) -> list[Signature]:
     """Each kernel with the types that it is called with, found by calls that do nothing."""
     import fastrnn
-    from fastrnn.bench import peak_task
+    from fastrnn.timing import peak_task
 
     found = []
 

@@ -27,6 +27,7 @@ from fastrnn.kernels import _jit
 from fastrnn.kernels.activations import tanh_array
 
 PACKAGE = Path(fastrnn.__file__).parent
+ROOT = Path(__file__).parents[2]
 SOURCES = sorted((PACKAGE / "kernels").glob("*.py"))
 
 each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
@@ -479,3 +480,34 @@ def test_a_part_is_optimised_with_its_kernel_alone(monkeypatch: pytest.MonkeyPat
     assert call(3) == 12
     assert len(optimised) == 1
     assert call.__name__ in optimised[0]
+
+
+RAISES = """
+from fastrnn.kernels._jit import kernel, part
+
+@part
+def refuse(n):
+    raise ValueError("refused", n)
+
+@kernel
+def call(n):
+    refuse(n)
+
+for n in 1, 2:
+    try:
+        call(n)
+    except ValueError as error:
+        print(*error.args, len(call.stats.cache_hits))
+"""
+
+
+def test_what_a_part_raises_arrives(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(RAISES)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    for cached in 0, 1:
+        done = subprocess.run(
+            [sys.executable, program], cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.stdout.split("\n")[:2] == [f"refused {n} {cached}" for n in (1, 2)], done.stderr

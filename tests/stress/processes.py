@@ -2,7 +2,7 @@
 
     python -m tests.stress.processes fork|spawn|forkserver|loky|threading|during
 
-`during` forks while other threads are in the middle of calls.
+`during` forks while other threads are in the middle of calls, or compile.
 
 Run by `test_processes`: a fork out of a process with threads is best had in one of its own.
 """
@@ -20,6 +20,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba import njit
+from numba.core.compiler_lock import global_compiler_lock
 
 import fastrnn
 from tests.cells import CELLS
@@ -116,8 +118,18 @@ def forks_during_calls(name: str) -> None:
     fork_during(lambda: layer.forward(x, None, workspace), halted, check)
 
 
+def forks_during_compilation() -> None:
+    def compile_slowly() -> None:
+        with global_compiler_lock:
+            halted()
+
+    halted = Halted(lambda: None)
+    fork_during(compile_slowly, halted, lambda: njit(lambda: 1)())
+
+
 def main(method: str) -> None:
     if method == "during":
+        forks_during_compilation()
         for name in CELLS:
             forks_during_calls(name)
         print("the same everywhere")
