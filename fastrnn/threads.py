@@ -127,7 +127,7 @@ class Threads:
         """Let the threads end, and wait for it."""
         self._queue.put(self._owner)
         for thread in self._threads:
-            if thread.ident is not None:
+            with contextlib.suppress(RuntimeError):  # an interrupt kept it from being started
                 thread.join()
 
 

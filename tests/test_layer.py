@@ -739,7 +739,7 @@ def test_one_layer_in_many_threads(cell: Cell) -> None:
 
 
 def pool_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("fastrnn")]
+    return [t for t in threading.enumerate() if t.name.startswith("fastrnn") and t.is_alive()]
 
 
 def have_ended(threads: list[threading.Thread]) -> bool:

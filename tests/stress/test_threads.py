@@ -410,3 +410,19 @@ def test_a_handler_is_told_that_its_layer_is_being_updated(
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals")
 def test_interrupts_leave_layers_usable() -> None:
     assert interrupts.run(60, seed=0) >= 60
+
+
+class Halfway(threading.Thread):
+    """A thread that an interrupt has kept from getting further than to know its number."""
+
+    ident = 1
+
+
+def test_a_thread_that_never_started_does_not_keep_the_others_from_ending() -> None:
+    task = Task(LSTM)
+    layer = LSTM.layer(task.parameters, 3)
+    task.run(layer)
+    threads = layer._own_threads()
+    threads._threads.insert(0, Halfway())
+    threads.end()
+    assert not any(thread.is_alive() for thread in threads._threads)
