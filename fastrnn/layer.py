@@ -327,35 +327,17 @@ class Layer(Single, ABC):
         TypeError, ValueError
             An argument does not fit; the message names it.
         """
-        # The usual case costs less than the step of a small layer only if spelled out.
-        dtype = self._dtype
-        states = (state,) if self._single else state
-        usual = (
-            type(x_t) is ndarray
-            and x_t.ndim == 2
-            and x_t.dtype is dtype
-            and x_t.flags.carray
-            and type(states) is tuple
-            and len(states) == self._state_count
-            and (self._single or states[0] is not states[1])
-        )
-        if usual:
+        # The usual case is seen at a small cost: it is the greater part of a small layer's step.
+        states = None
+        if type(x_t) is ndarray and x_t.ndim == 2 and x_t.dtype is self._dtype:
             B, D = x_t.shape
-            shape = B, self._H
-            usual = D == self._D
-            for array in states:
-                if not (
-                    type(array) is ndarray
-                    and array.dtype is dtype
-                    and array.flags.carray
-                    and array.shape == shape
-                ):
-                    usual = False
-        if not usual:
+            if D == self._D and x_t.flags.carray:
+                states = self._usual_state(state, B)
+        if states is None or (not self._single and states[0] is states[1]):
             x_t = checked("x_t", x_t, ("B", "D"), {"D": self._D})
             B = len(x_t)
             states = self._check_overwritable(state, (B, self._H))
-            x_t = ready(x_t, dtype)
+            x_t = ready(x_t, self._dtype)
         try:
             buffer = self._buffers.step[B]
         except (AttributeError, KeyError):
@@ -412,28 +394,35 @@ class Layer(Single, ABC):
 
     def _check_states(self, argument: str, value: Any, B: int) -> Sequence[Array]:
         """The arrays of a state as kernels take them; an empty one, for None, stands for zeros."""
-        # Spelled out as in `step`.
-        dtype = self._dtype
-        shape = B, self._H
-        states = (value,) if self._single else value
-        if type(states) is tuple and len(states) == self._state_count:
-            for array in states:
-                if not (
-                    type(array) is ndarray
-                    and array.dtype is dtype
-                    and array.flags.carray
-                    and array.shape == shape
-                ):
-                    break
-            else:
-                return states
+        states = self._usual_state(value, B)
+        if states is not None:
+            return states
         sizes = {"B": B, "H": self._H}
         return [
-            nothing if array is None else ready(checked(name, array, ("B", "H"), sizes), dtype)
+            nothing
+            if array is None
+            else ready(checked(name, array, ("B", "H"), sizes), self._dtype)
             for nothing, (name, array) in zip(
                 self._nothing, self._split_state(argument, value), strict=True
             )
         ]
+
+    def _usual_state(self, value: Any, B: int) -> Sequence[Array] | None:
+        """The arrays of a state if kernels take them as they are, at a small cost; else None."""
+        states = (value,) if self._single else value
+        if type(states) is not tuple or len(states) != self._state_count:
+            return None
+        dtype = self._dtype
+        shape = B, self._H
+        for array in states:
+            if not (
+                type(array) is ndarray
+                and array.dtype is dtype
+                and array.flags.carray
+                and array.shape == shape
+            ):
+                return None
+        return states
 
     def _check_overwritable(self, state: Any, shape: tuple[int, int]) -> Sequence[Array]:
         """The arrays of a state that `step` can overwrite, or what keeps it from that."""

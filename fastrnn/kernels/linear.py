@@ -112,17 +112,26 @@ def multiply_narrow(
 
 
 @inline
+def _tile_across(column, columns):
+    """Elements across the tile that is wide enough for the first `columns` of a panel."""
+    if columns <= column:
+        return column
+    return HALF * column if columns <= HALF * column else WIDTH * column
+
+
+@inline
 def multiply_columns(
     rows, out, out_row, start, start_row, kept, columns, x, x_row, x_step, w, depth
 ):
     """``out = start + x @ w`` for the first `columns` of a panel."""
     column = lanes(out)
-    if columns <= column:
+    across = _tile_across(column, columns)
+    if across == column:
         multiply_narrow(
             tile_zero(out, 1, 1), rows, out, out_row, start, start_row, kept, column, column,
             columns, x, x_row, x_step, w, depth,
         )  # fmt: skip
-    elif columns <= HALF * column:
+    elif across == HALF * column:
         multiply_narrow(
             tile_zero(out, HALF, 1), rows, out, out_row, start, start_row, kept, column,
             column, columns, x, x_row, x_step, w, depth,
@@ -132,14 +141,6 @@ def multiply_columns(
             rows, out, out_row, start, start_row, kept, column, column,
             columns, x, x_row, x_step, w, depth,
         )  # fmt: skip
-
-
-@inline
-def _tile_across(column, columns):
-    """Elements across the tile that `multiply_columns` takes for so many."""
-    if columns <= column:
-        return column
-    return HALF * column if columns <= HALF * column else WIDTH * column
 
 
 @part
