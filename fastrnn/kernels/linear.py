@@ -16,11 +16,13 @@ from .simd import (
     WIDTH,
     lanes,
     load,
+    narrow,
     paneled,
     pointer,
     rank1,
     store,
     store_full,
+    tile_columns,
     tile_like,
     tile_load,
     tile_prefetch,
@@ -32,6 +34,7 @@ from .simd import (
 
 HALF = WIDTH // 2
 PAIRS = WIDTH < 4
+TALL = 2 * ROWS  # rows of a tile of half a vector
 THIN = 3 if PAIRS else 1  # rows for which a panel has too few sums to keep the CPU busy
 DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in L2
 
@@ -93,9 +96,14 @@ def multiply_narrow(
     panel, rows, out, out_row, start, start_row, kept, column, count, columns,
     x, x_row, x_step, w, depth,
 ):  # fmt: skip
-    """`multiply_panel` for the first vectors of a panel, as many as `panel` is wide."""
+    """`multiply_panel` for the first vectors of a panel, as many as `panel` is wide, or a half."""
     # fmt: off
     r = 0
+    if tile_columns(panel) < lanes(out):  # of which twice as many fit the registers
+        while rows - r >= TALL:
+            multiply_tile(tile_like(panel, TALL), r, out, out_row, start, start_row, kept, column,
+                          count, columns, x, x_row, x_step, w, depth)
+            r += TALL
     while rows - r >= ROWS:
         multiply_tile(tile_like(panel, ROWS), r, out, out_row, start, start_row, kept, column,
                       count, columns, x, x_row, x_step, w, depth)
@@ -120,6 +128,24 @@ def _tile_across(column, columns):
 
 
 @inline
+def multiply_vector(
+    rows, out, out_row, start, start_row, kept, columns, x, x_row, x_step, w, depth
+):
+    """``out = start + x @ w`` for the first `columns` of a panel, which fit a vector."""
+    column = lanes(out)
+    if columns <= column // 2:  # many a CPU does two half vectors in the time of a whole one
+        multiply_narrow(
+            tile_zero(narrow(out), 1, 1), rows, out, out_row, start, start_row, kept, column,
+            column, columns, x, x_row, x_step, w, depth,
+        )  # fmt: skip
+    else:
+        multiply_narrow(
+            tile_zero(out, 1, 1), rows, out, out_row, start, start_row, kept, column, column,
+            columns, x, x_row, x_step, w, depth,
+        )  # fmt: skip
+
+
+@inline
 def multiply_columns(
     rows, out, out_row, start, start_row, kept, columns, x, x_row, x_step, w, depth
 ):
@@ -127,10 +153,9 @@ def multiply_columns(
     column = lanes(out)
     across = _tile_across(column, columns)
     if across == column:
-        multiply_narrow(
-            tile_zero(out, 1, 1), rows, out, out_row, start, start_row, kept, column, column,
-            columns, x, x_row, x_step, w, depth,
-        )  # fmt: skip
+        multiply_vector(
+            rows, out, out_row, start, start_row, kept, columns, x, x_row, x_step, w, depth
+        )
     elif across == HALF * column:
         multiply_narrow(
             tile_zero(out, HALF, 1), rows, out, out_row, start, start_row, kept, column,
