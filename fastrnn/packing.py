@@ -15,8 +15,9 @@ In those the gates of a unit lie side by side, in the order of `fastrnn.kernels.
               for j in blocks for k in range(depth) for gate in range(G) for lane in range(lanes)]
 
 (half of the gates at a time where a panel has two vectors; the last block has half as many
-lanes if its units fit into these), and so do the biases, always in whole vectors.  The backward
-weights are the same matrices the other way, the gates one after the other in ``k``.
+lanes if its units fit into these), and so do the biases, always in whole vectors.  If all gates
+of all units fit one vector, they are the first one of a panel, ``w[k][gate * H + unit]``.  The
+backward weights are the same matrices the other way, the gates one after the other in ``k``.
 """
 
 from ctypes import addressof, c_char

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
 each_size = pytest.mark.parametrize(
     ("D", "H"),
-    [(1, 1), (0, 3), (3, 0), (3, 5), (7, 8), (2, 9), (5, 16), (9, 17), (1, 25), (4, 64), (70, 33)],
+    [(1, 1), (5, 2), (0, 3), (3, 0), (6, 4), (3, 5), (7, 8), (2, 9), (5, 16), (9, 17), (1, 25), (4, 64), (70, 33)],
 )
 
 
@@ -49,6 +49,11 @@ def packed_gates(w: Array) -> list[float]:
     """``w[gate][unit][k]``, likewise."""
     gates, H, depth = w.shape
     n = lanes(w.dtype)
+    if 0 < gates * H <= n:
+        rows = np.full((depth, WIDTH * n), np.nan)  # what nothing reads is not written
+        rows[:, :n] = 0
+        rows[:, : gates * H] = w.reshape(gates * H, depth).T
+        return rows.ravel().tolist()
     together = min(WIDTH, gates)
 
     def element(gate: int, unit: int, k: int) -> float:
@@ -68,6 +73,8 @@ def packed_biases(biases: list[Array]) -> list[float]:
     """``b[gate][unit]``, likewise, in whole vectors."""
     n = lanes(biases[0].dtype)
     H = biases[0].size
+    if 0 < len(biases) * H <= n:
+        return [element for b in biases for element in b.ravel()]
     padded = [np.pad(b.ravel(), (0, -H % n)) for b in biases]
     return [b[j + lane] for j in range(0, H, n) for b in padded for lane in range(n)]
 

@@ -23,6 +23,7 @@ from .linear import (
     multiply_panel,
     multiply_thin,
     multiply_tile,
+    multiply_vector,
     pack_rows,
     passes,
     reverse_axes,
@@ -112,10 +113,29 @@ def step_backward(rows, units, column, gates, dgates, c_prev, c, dh, dc):
         store(dc + r * column, dc_r * f, units)
 
 
+@inline
+def few(p, H):
+    """Whether the gates of all units fit one vector: then they are multiplied as one matrix."""
+    return 0 < GATES * H <= lanes(p)
+
+
+@inline
+def gate_width(p, H):
+    """Elements from one gate to the next in a row of sums, and in the biases."""
+    return H if few(p, H) else lanes(p)
+
+
 @part
 def pack_gate(gate, w, w_row, j0, j1, H, depth, packed):
-    """Pack units of one gate's weights ``w (H, depth)`` between those of the other gates."""
+    """Pack units of one gate's weights ``w (H, depth)`` between those of the other gates.
+
+    Gates come in their order: zeros follow the units of each, where those of the next will be.
+    """
     block = lanes(w)
+    if few(w, H):
+        at = gate * H
+        transpose(w, w_row, packed + at, WIDTH * block, j1 - j0, depth, block - at)
+        return
     for j in range(j0, j1, block):
         units = min(block, H - j)
         vector = block if units > block // 2 else block // 2
@@ -125,11 +145,10 @@ def pack_gate(gate, w, w_row, j0, j1, H, depth, packed):
 
 
 @part
-def pack_bias(gate, b, j0, j1, packed):
-    """Pack units of one gate's biases ``b (H)`` between those of the other gates."""
-    block = lanes(b)
-    for j in range(j0, j1, block):
-        store_full(packed + (j * GATES + gate * block), load(b + j, j1 - j))
+def pack_bias(gate, b, j0, j1, H, packed):
+    """Pack units of one gate's biases ``b (H)`` between those of the other gates, likewise."""
+    for j in range(j0, j1, lanes(b)):
+        store_full(packed + (j * GATES + gate * gate_width(b, H)), load(b + j, j1 - j))
 
 
 @inline
@@ -138,10 +157,10 @@ def pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, weights, D, H, j0, j1):
     across = GATES * padded(weights, H)
     w_x = weights + across
     w_h = w_x + across * D
-    pack_bias(GATE_I, b_i, j0, j1, weights)
-    pack_bias(GATE_F, b_f, j0, j1, weights)
-    pack_bias(GATE_G, b_c, j0, j1, weights)
-    pack_bias(GATE_O, b_o, j0, j1, weights)
+    pack_bias(GATE_I, b_i, j0, j1, H, weights)
+    pack_bias(GATE_F, b_f, j0, j1, H, weights)
+    pack_bias(GATE_G, b_c, j0, j1, H, weights)
+    pack_bias(GATE_O, b_o, j0, j1, H, weights)
     pack_gate(GATE_I, w_i + H, H + D, j0, j1, H, D, w_x)
     pack_gate(GATE_F, w_f + H, H + D, j0, j1, H, D, w_x)
     pack_gate(GATE_G, w_c + H, H + D, j0, j1, H, D, w_x)
@@ -228,14 +247,22 @@ def multiply_units(
 @part
 def input_sums(rows, j0, j1, H, sums, apart, bias, x, w_x, D):
     """``sums = b + x W_x``."""
-    multiply_units(rows, j0, j1, H, sums, apart, bias, 1, 0, x, w_x, D, False)
+    if few(sums, H):
+        row = GATES * H
+        multiply_vector(rows, sums, row, bias, 0, row, row, x, D, 1, w_x, D)
+    else:
+        multiply_units(rows, j0, j1, H, sums, apart, bias, 1, 0, x, w_x, D, False)
 
 
 @inline
 def add_state_sums(rows, j0, j1, H, sums, apart, h_prev, w_h, backwards):
     """``sums += h W_h``."""
-    row = GATES * lanes(sums)
-    multiply_units(rows, j0, j1, H, sums, apart, sums, apart, row, h_prev, w_h, H, backwards)
+    if few(sums, H):
+        row = GATES * H
+        multiply_vector(rows, sums, row, sums, row, row, row, h_prev, H, 1, w_h, H)
+    else:
+        row = GATES * lanes(sums)
+        multiply_units(rows, j0, j1, H, sums, apart, sums, apart, row, h_prev, w_h, H, backwards)
 
 
 @inline
@@ -262,8 +289,8 @@ def pointwise_forward(rows, j0, j1, H, sums, apart, gates, keep, c_prev, c, h):
         )  # fmt: skip
     elif units > 0:
         step_forward(
-            rows, units, narrow(sums + j * GATES * apart), block, 0, narrow(gates + j), H, keep,
-            narrow(c_prev + j), narrow(c + j), narrow(h + j),
+            rows, units, narrow(sums + j * GATES * apart), gate_width(sums, H), 0,
+            narrow(gates + j), H, keep, narrow(c_prev + j), narrow(c + j), narrow(h + j),
         )  # fmt: skip
 
 
@@ -274,7 +301,7 @@ def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, tea
     sums : room for the pre-activations of `steps` steps, written.
     gates : written if `keep`.  Of the cell `C` steps are kept.
     """
-    row = GATES * lanes(sums)
+    row = GATES * gate_width(sums, H)
     across = GATES * padded(weights, H)
     w_x = weights + across
     w_h = w_x + across * D
