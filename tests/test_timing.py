@@ -30,6 +30,21 @@ def test_with_threads_each_turn_begins_at_rest_and_warm(monkeypatch):
     assert timed_in_turns(monkeypatch, threads=2) == ["a", "b", *turns * timing.LEAST_ROUNDS]
 
 
+def test_a_turn_is_long_enough_to_be_warm(monkeypatch):
+    """Calls of 2 ms, but of 5 ms where the other one was the last to run."""
+    now = 0.0
+    last = None
+
+    def run(name):
+        nonlocal now, last
+        now += 0.002 if name == last else 0.005
+        last = name
+
+    monkeypatch.setattr(timing, "clock_for", lambda threads: (lambda: now, "seconds"))
+    runs = {name: lambda name=name: run(name) for name in "ab"}
+    assert timing.least_times(runs, 0.1, 1) == pytest.approx({"a": 0.002, "b": 0.002})
+
+
 def test_a_turn_is_as_long_as_asked_for():
     seconds = iter(range(100))
     calls = []
