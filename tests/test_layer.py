@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import fastrnn
 from fastrnn import reference
+from fastrnn.kernels.linear import STREAM
 from tests.cells import CELLS, Cell, Sizes, in_type
 from tests.compare import assert_close, assert_same_bits, copied, same_bits
 from tests.problems import Problem, normal
@@ -121,12 +122,18 @@ def test_as_reference(cell: Cell, sizes: Sizes, dtype: Any) -> None:
 
 @each_cell
 @each_type
-def test_equals_the_notebook_function_to_the_bit(cell: Cell, dtype: Any) -> None:
-    """Without a last cell's gradient and from a cell of zeros, which those always have."""
-    problem = cell.problem(5, 17, 7, 4, dtype=dtype)
+@pytest.mark.parametrize("large", [False, True], ids=["", "large"])
+def test_equals_the_notebook_function_to_the_bit(cell: Cell, large: bool, dtype: Any) -> None:
+    """Without a last cell's gradient and from a cell of zeros, which those always have.
+
+    The weights of a large layer pass the caches by when they are packed.
+    """
+    problem = cell.problem(50_000 if large else 5, 17, 7, 4, dtype=dtype)
     expected, caches = cell.forward(fastrnn, problem)
     expected |= cell.function(fastrnn, "backward")(problem.da, caches)
-    layer = cell.layer(problem.parameters)
+    layer = cell.layer(problem.parameters, threads=2)
+    packed = layer._await_packed()
+    assert large == (packed.forward.nbytes + packed.backward.nbytes > STREAM)
     ws = layer.workspace(4, 7)
     state = join([problem.a0.T, None][: len(cell.states)])
     h, _ = layer.forward(problem.x.T, state, workspace=ws)

@@ -36,6 +36,7 @@ HALF = WIDTH // 2
 PAIRS = WIDTH < 4
 TALL = 2 * ROWS  # rows of a tile of half a vector
 THIN = 3 if PAIRS else 1  # rows for which a panel has too few sums to keep the CPU busy
+STREAM = 12 << 20  # bytes of packed weights that caches do not keep until they are used
 DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in L2
 
 

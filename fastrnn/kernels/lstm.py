@@ -12,6 +12,7 @@ from .activations import sigmoid, tanh
 from .head import predict
 from .linear import (
     HALF,
+    STREAM,
     THIN,
     accumulate,
     accumulate_panel_space,
@@ -34,6 +35,7 @@ from .simd import (
     ROWS,
     WIDTH,
     align,
+    finish_streams,
     lanes,
     load,
     load_blocks,
@@ -42,7 +44,7 @@ from .simd import (
     paneled,
     pointer,
     store,
-    store_full,
+    streamed,
     tile_zero,
     widen,
 )
@@ -147,8 +149,9 @@ def pack_gate(gate, w, w_row, j0, j1, H, depth, packed):
 @part
 def pack_bias(gate, b, j0, j1, H, packed):
     """Pack units of one gate's biases ``b (H)`` between those of the other gates, likewise."""
-    for j in range(j0, j1, lanes(b)):
-        store_full(packed + (j * GATES + gate * gate_width(b, H)), load(b + j, j1 - j))
+    block = lanes(b)
+    for j in range(j0, j1, block):
+        store(packed + (j * GATES + gate * gate_width(b, H)), load(b + j, j1 - j), block)
 
 
 @inline
@@ -186,6 +189,19 @@ def pack_backward(w_f, w_i, w_c, w_o, weights, D, H, j0, j1):
     pack_rows(D, w_f + (at + H), H + D, GATE_F * H + j0, units, w_x, GATES * H)
     pack_rows(D, w_c + (at + H), H + D, GATE_G * H + j0, units, w_x, GATES * H)
     pack_rows(D, w_o + (at + H), H + D, GATE_O * H + j0, units, w_x, GATES * H)
+
+
+@part
+def pack(
+    w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, training, D, H, j0, j1
+):  # fmt: skip
+    """Units of the forward weights, and of the backward weights for training."""
+    block = lanes(forward)
+    for j in range(j0, j1, block):  # whose weights stay in cache from the one to the other
+        end = min(j1, j + block)
+        pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, D, H, j, end)
+        if training:
+            pack_backward(w_f, w_i, w_c, w_o, backward, D, H, j, end)
 
 
 @inline
@@ -440,18 +456,21 @@ def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, team, l
     H, across = w_f.shape
     D = across - H
     training = backward.size > 0
+    large = forward.nbytes + backward.nbytes > STREAM
     w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
     b_f, b_i, b_c, b_o = pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o)
     forward, backward = pointer(forward), pointer(backward)
     rank, phase, members = join(team, leads)
     if phase == 1:
-        block = lanes(forward)
-        j0, j1 = share(rank, members, H, block)
-        for j in range(j0, j1, block):  # whose weights stay in cache from the one to the other
-            end = min(j1, j + block)
-            pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, D, H, j, end)
-            if training:
-                pack_backward(w_f, w_i, w_c, w_o, backward, D, H, j, end)
+        j0, j1 = share(rank, members, H, lanes(forward))
+        if large:
+            pack(
+                w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, streamed(forward), streamed(backward),
+                training, D, H, j0, j1,
+            )  # fmt: skip
+            finish_streams()
+        else:
+            pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, training, D, H, j0, j1)
         members = meet(team, rank, members, phase)
     leave(team, rank, members)
 

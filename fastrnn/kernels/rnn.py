@@ -11,6 +11,7 @@ from .activations import tanh
 from .head import predict
 from .linear import (
     HALF,
+    STREAM,
     accumulate,
     accumulate_panel_space,
     add_row,
@@ -26,7 +27,19 @@ from .linear import (
     transpose,
     zero_row,
 )
-from .simd import ROWS, WIDTH, align, lanes, load, padded, paneled, pointer, store
+from .simd import (
+    ROWS,
+    WIDTH,
+    align,
+    finish_streams,
+    lanes,
+    load,
+    padded,
+    paneled,
+    pointer,
+    store,
+    streamed,
+)
 from .team import NEVER, join, leave, meet, share, shares
 
 
@@ -67,6 +80,17 @@ def pack_backward(w_ax, w_aa, weights, D, H, j0, j1):
     w_x = weights + paneled(weights, H) * H
     pack_rows(H, w_aa + j0 * H, H, j0, j1 - j0, weights, H)
     pack_rows(D, w_ax + j0 * D, D, j0, j1 - j0, w_x, H)
+
+
+@part
+def pack(w_ax, w_aa, b_a, forward, backward, training, D, H, j0, j1):
+    """Units of the forward weights, and of the backward weights for training."""
+    panel = WIDTH * lanes(forward)
+    for j in range(j0, j1, panel):  # whose weights stay in cache from the one to the other
+        end = min(j1, j + panel)
+        pack_forward(w_ax, w_aa, b_a, forward, D, H, j, end)
+        if training:
+            pack_backward(w_ax, w_aa, backward, D, H, j, end)
 
 
 @part
@@ -184,17 +208,17 @@ def rnn_pack(w_ax, w_aa, b_a, forward, backward, team, leads):
     """
     H, D = w_ax.shape
     training = backward.size > 0
+    large = forward.nbytes + backward.nbytes > STREAM
     w_ax, w_aa, b_a = pointer(w_ax), pointer(w_aa), pointer(b_a)
     forward, backward = pointer(forward), pointer(backward)
     rank, phase, members = join(team, leads)
     if phase == 1:
-        panel = WIDTH * lanes(forward)
-        j0, j1 = share(rank, members, H, panel)
-        for j in range(j0, j1, panel):  # whose weights stay in cache from the one to the other
-            end = min(j1, j + panel)
-            pack_forward(w_ax, w_aa, b_a, forward, D, H, j, end)
-            if training:
-                pack_backward(w_ax, w_aa, backward, D, H, j, end)
+        j0, j1 = share(rank, members, H, WIDTH * lanes(forward))
+        if large:
+            pack(w_ax, w_aa, b_a, streamed(forward), streamed(backward), training, D, H, j0, j1)
+            finish_streams()
+        else:
+            pack(w_ax, w_aa, b_a, forward, backward, training, D, H, j0, j1)
         members = meet(team, rank, members, phase)
     leave(team, rank, members)
 

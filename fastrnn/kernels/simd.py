@@ -2,7 +2,8 @@
 
 A `Pointer` walks over array memory in elements: ``p + n``.  It holds no reference
 and checks no bound, and knows the vectors that are read through it: the CPU's widest,
-half of them (`narrow`), or two at once (`widen`).
+half of them (`narrow`), or two at once (`widen`); and whether what is written through it
+passes the caches by (`streamed`).
 
 A `Vector` is a SIMD register of floats, or two, with ``+ - * /``, `fma` and the few bit
 operations that activations need.  A Python number beside a vector takes the
@@ -56,6 +57,7 @@ FEATURES = cpu_features()
 HAS_FMA = ARM or "fma" in FEATURES or "avx512f" in FEATURES
 HAS_MASKS = "avx512f" in FEATURES
 VECTOR_BITS, WIDTH, ROWS = tile_shape(FEATURES, ARM)
+LINES = VECTOR_BITS == 512  # a vector is a cache line: memory takes it without reading it first
 
 # --- types --------------------------------------------------------------------------
 
@@ -68,10 +70,11 @@ class Vector(types.Type):
 
 
 class Pointer(types.Type):
-    def __init__(self, vector):
+    def __init__(self, vector, streams=False):
         self.vector = vector
         self.dtype = vector.dtype
-        super().__init__(f"Pointer({vector})")
+        self.streams = streams
+        super().__init__(f"{'Streamed' if streams else ''}Pointer({vector})")
 
 
 class Tile(types.Type):
@@ -161,6 +164,17 @@ def _load(builder, vector, pointer):
 def _store(builder, vector, pointer, value):
     where = builder.bitcast(pointer, _vector_ir(vector).as_pointer())
     builder.store(value, where, align=vector.dtype.bitwidth // 8)
+
+
+def _store_whole(builder, target, pointer, value):
+    """`_store` through a pointer of type `target`; if that streams, to the start of a line."""
+    vector = target.vector
+    if not target.streams:
+        _store(builder, vector, pointer, value)
+        return
+    where = builder.bitcast(pointer, value.type.as_pointer())
+    stored = builder.store(value, where, align=vector.lanes * vector.dtype.bitwidth // 8)
+    stored.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
 
 
 def _mask(builder, vector, count, first=0):
@@ -273,6 +287,31 @@ def widen(typingctx, p):
         return args[0]
 
     return both(p), codegen
+
+
+@intrinsic
+def streamed(typingctx, p):
+    """The same address, of a cache line; whole vectors written there pass the caches by.
+
+    For more than they hold, written long before it is read.  `finish_streams` ends it.
+    """
+    past = Pointer(p.vector, streams=LINES)
+
+    def codegen(context, builder, sig, args):
+        return args[0]
+
+    return past(p), codegen
+
+
+@intrinsic
+def finish_streams(typingctx):
+    """Let other threads that see what is written next see what was streamed."""
+
+    def codegen(context, builder, sig, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 @intrinsic
@@ -408,7 +447,7 @@ def store_full(typingctx, p, v):
     """Write the whole vector `v` at `p`."""
 
     def codegen(context, builder, sig, args):
-        _store(builder, v, *args)
+        _store_whole(builder, p, *args)
         return context.get_dummy_value()
 
     return types.void(p, v), codegen
@@ -788,7 +827,7 @@ def transpose_block(typingctx, source, source_row, out, out_row):
 
         rows = [_load(builder, vector, row(source, source_row, r)) for r in range(vector.lanes)]
         for r, column in enumerate(_transposed(builder, rows)):
-            _store(builder, vector, row(out, out_row, r), column)
+            _store_whole(builder, sig.args[2], row(out, out_row, r), column)
         return context.get_dummy_value()
 
     return types.void(source, types.intp, out, types.intp), codegen
