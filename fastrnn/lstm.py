@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .checks import Arguments, Array, check_steps
-from .kernels import cells
+from .kernels import cells, short
 from .kernels import lstm as kernels
 from .kernels.lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .layer import Kernels, Layer
@@ -18,6 +18,7 @@ from .packing import (
     cell_scratch,
     chunk,
     forward_size,
+    is_short,
     padded,
     paneled,
     scratch,
@@ -171,14 +172,18 @@ def lstm_forward(
     x_rows, gates, c_rows, h = aligned(
         dtype, (T, B, D), (T, B, GATES, H), (T + 1, B, H), (T + 1, B, H)
     )
-    packed = max(forward_size(D, H, GATES, dtype), paneled(O, dtype) * H)
-    across = GATES * padded(H, dtype)
-    steps = chunk(T, B, across, dtype)
-    kernels.lstm_notebook_forward(
+    arguments = (
         x_in, a0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
         x_rows, gates, c_rows, h, a, c, y,
-        scratch(dtype, T * B * O, steps * B * across, packed), steps,
     )  # fmt: skip
+    if is_short(T, B, D, H, dtype):
+        short.lstm_short_forward(*arguments, cell_scratch(dtype, 0, T * B * O))
+    else:
+        packed = max(forward_size(D, H, GATES, dtype), paneled(O, dtype) * H)
+        across = GATES * padded(H, dtype)
+        steps = chunk(T, B, across, dtype)
+        sizes = T * B * O, steps * B * across, packed
+        kernels.lstm_notebook_forward(*arguments, scratch(dtype, *sizes), steps)
     caches = LSTMSteps(parameters, x_rows, gates, h[:-1], h[1:], c_rows[:-1], c_rows[1:])
     return a, y, c, (caches, x)
 
@@ -231,11 +236,15 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
     da0 = np.empty((H, B), dtype)
     dw = np.empty((GATES, H, H + D), dtype)
     db = np.empty((GATES, H, 1), dtype)
-    packed = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
-    kernels.lstm_notebook_backward(
-        da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev, dx, da0, dw, db,
-        scratch(dtype, T * B * H, T * B * GATES * H, B * H, B * H, T * B * D, packed),
-    )  # fmt: skip
+    arguments = da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev, dx, da0, dw, db
+    sizes = T * B * H, T * B * GATES * H, B * H, B * H, T * B * D
+    if is_short(T, B, D, H, dtype):
+        packed = cell_backward_size(T * B, D, H, dtype)
+        sums = T * B * GATES * H
+        short.lstm_short_backward(*arguments, cell_scratch(dtype, packed, *sizes, sums))
+    else:
+        packed = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
+        kernels.lstm_notebook_backward(*arguments, scratch(dtype, *sizes, packed))
     return {"dx": dx, "da0": da0} | gate_gradients(dw, db)
 
 
@@ -283,7 +292,7 @@ def lstm_cell_forward(
     cells.lstm_cell_forward(
         xt, a_prev, c_prev, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
         a_next, c_next, gates, y,
-        cell_scratch(dtype, 0, B * D, B * H, B * H, B * H * GATES, H * GATES, B * O),
+        cell_scratch(dtype, 0, B * D, 2 * B * H, 2 * B * H, B * H * GATES, B * O),
     )  # fmt: skip
     ft, it, cct, ot = gates[GATE_F], gates[GATE_I], gates[GATE_G], gates[GATE_O]
     cache = a_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, parameters

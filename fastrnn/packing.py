@@ -30,12 +30,14 @@ import numpy as np
 
 from .checks import Array
 from .kernels.linear import DEPTH
-from .kernels.lying import STRIP
+from .kernels.lying import FEW, STRIP
 from .kernels.simd import VECTOR_BITS, WIDTH
 
 CACHE_LINE = 64  # bytes; vectors that cross a line load at half the speed
 CHUNK_BYTES = 1 << 18  # input products taken at once; they stay near the CPU
 CHUNK_ROWS = 256  # or as many rows as pay for reading the weights from further away
+LARGE_BYTES = 1 << 19  # of a gate's weights
+LARGE_STEPS = 4  # in which they are used as they lie
 
 
 @lru_cache(256)
@@ -125,3 +127,14 @@ def _cell_scratch_size(dtype: np.dtype[Any], packed: int, sizes: tuple[int, ...]
 def cell_backward_size(B: int, D: int, H: int, dtype: np.dtype[Any]) -> int:
     """Elements that a cell's backward kernel packs: B old states or inputs, or H weights."""
     return max(B * paneled(max(D, H), dtype), H * paneled(1, dtype))
+
+
+@lru_cache(256)
+def is_short(T: int, B: int, D: int, H: int, dtype: np.dtype[Any]) -> bool:
+    """Whether a run uses its weights too seldom for packing to pay.
+
+    The state's weights are used once in each step.  The larger they are, the further away is
+    what packing writes.
+    """
+    large = H * (D + H) * dtype.itemsize >= LARGE_BYTES
+    return T * B <= FEW and T <= (LARGE_STEPS if large else 1)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .checks import Arguments, Array, check_steps
-from .kernels import cells
+from .kernels import cells, short
 from .kernels import rnn as kernels
 from .layer import Kernels, Layer
 from .packing import (
@@ -17,6 +17,7 @@ from .packing import (
     cell_scratch,
     chunk,
     forward_size,
+    is_short,
     paneled,
     scratch,
 )
@@ -121,11 +122,13 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
     a = np.empty((H, B, T), dtype)
     y = np.empty((O, B, T), dtype)
     x_rows, h = aligned(dtype, (T, B, D), (T + 1, B, H))
-    packed = max(forward_size(D, H, 1, dtype), paneled(O, dtype) * H)
-    kernels.rnn_notebook_forward(
-        x_in, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y,
-        scratch(dtype, T * B * O, packed), chunk(T, B, H, dtype),
-    )  # fmt: skip
+    arguments = x_in, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y
+    if is_short(T, B, D, H, dtype):
+        short.rnn_short_forward(*arguments, cell_scratch(dtype, 0, T * B * O))
+    else:
+        packed = max(forward_size(D, H, 1, dtype), paneled(O, dtype) * H)
+        steps = chunk(T, B, H, dtype)
+        kernels.rnn_notebook_forward(*arguments, scratch(dtype, T * B * O, packed), steps)
     return a, y, (RNNSteps(parameters, x_rows, h[:-1], h[1:]), x)
 
 
@@ -167,11 +170,14 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     dw_ax = np.empty((H, D), dtype)
     dw_aa = np.empty((H, H), dtype)
     db = np.empty((H, 1), dtype)
-    packed = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
-    kernels.rnn_notebook_backward(
-        da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db,
-        scratch(dtype, T * B * H, T * B * H, B * H, T * B * D, packed),
-    )  # fmt: skip
+    arguments = da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db
+    sizes = T * B * H, T * B * H, B * H, T * B * D
+    if is_short(T, B, D, H, dtype):
+        packed = cell_backward_size(T * B, D, H, dtype)
+        short.rnn_short_backward(*arguments, cell_scratch(dtype, packed, *sizes, T * B * H))
+    else:
+        packed = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
+        kernels.rnn_notebook_backward(*arguments, scratch(dtype, *sizes, packed))
     return {"dx": dx, "da0": da0, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
 
 

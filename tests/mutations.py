@@ -43,6 +43,7 @@ RNN = "tests/test_rnn.py tests/test_layer.py -k 'rnn and f64'"
 LSTM = "tests/test_lstm.py tests/test_layer.py -k 'lstm and f64'"
 LAYER = "tests/test_layer.py -k 'f64 and not notebook"  # and the cell
 SEQUENCE = "-k 'sequence_as_reference and f64'"
+LYING = "-k 'as_they_lie and f64'"
 CELL = "-k 'cell_as_reference and f64'"
 
 # A file, how many mutations, the first tests by the function's name, then all others in turn.
@@ -55,8 +56,11 @@ PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
      {"^step_": "tests/kernels/test_formulas.py -k 'lstm and f64'",
       "pack": "tests/test_packing.py -k 'lstm and f64'",
       "notebook": f"tests/test_lstm.py {SEQUENCE}", "": f"{LAYER} and lstm'"}, [LSTM, ALL]),
-    ("kernels/cells.py", 18,
-     {"lstm|gate": f"tests/test_lstm.py {CELL}", "": f"tests/test_rnn.py {CELL}"},
+    ("kernels/short.py", 20,
+     {"lstm|gate|sums": f"tests/test_lstm.py {LYING}", "": f"tests/test_rnn.py {LYING}"},
+     [f"{SEQUENCES} -k f64", ALL]),
+    ("kernels/cells.py", 14,
+     {"lstm": f"tests/test_lstm.py {CELL}", "": f"tests/test_rnn.py {CELL}"},
      [f"{SEQUENCES} -k f64", ALL]),
     ("kernels/head.py", 6, {"": f"tests/test_rnn.py {SEQUENCE}"}, [RNN, ALL]),
     ("kernels/linear.py", 20,
@@ -82,11 +86,12 @@ PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
       for name in ("_shared", "compact", "exercise", "from_scratch", "full_rnn", "step_by_step")),
 )  # fmt: skip
 FORMULA = {"sign": 8, "term": 8, "gate": 4}  # of these kinds in a cell's formula
-CELLS = "kernels/rnn.py", "kernels/lstm.py", "kernels/cells.py", "kernels/head.py"
+CELLS = tuple(f"kernels/{name}.py" for name in ("rnn", "lstm", "short", "cells", "head"))
 
 # What is no mistake when changed: words for people, hints for the CPU, sizes that only cost time.
 SKIPPED = {"__repr__", "_describe", "_reason", "warnings.warn", "raise NotImplementedError"}
 SKIPPED |= {"__all__", "__slots__", "tile_prefetch", "STRIP", "DEPTH", "CHUNK_BYTES"}
+SKIPPED |= {"STREAM", "LARGE_BYTES", "LARGE_STEPS", "is_short", "finish_streams"}
 SKIPPED |= {"CHUNK_ROWS", "THREAD_WORK", "PACKING", "_work", "FEW", "NEAR", "_keep_rolled"}
 SKIPPED |= {"PATIENCE", "LOOKS", "LINGER", "RELAXED", "WORD", "_relax", "_pause", "BELL"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
@@ -97,6 +102,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "rows - r >= 3": "the same rows in other tiles",
         "rows - r >= ROWS": "the same rows in other tiles",
         "columns <= column": "one vector by itself, or as the first of a wider tile",
+        "columns <= column // 2": "half a vector, or the whole",
+        "tile_columns(panel) < lanes(out)": "the same rows in other tiles",
+        "rows - r >= TALL": "the same rows in other tiles",
         "columns <= HALF * column": "half a panel, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",
     },

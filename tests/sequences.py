@@ -104,6 +104,18 @@ class SequenceTests:
         got = self.cell.run(fastrnn, problem, dz)
         assert_close(got, exact, dtype, self.cell.summands(sizes))
 
+    @pytest.mark.parametrize("sizes", SIZES + EMPTY, ids=str)
+    @each_type
+    def test_packed_or_as_they_lie_weights_give_the_same_bits(
+        self, sizes: Sizes, dtype: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        problem = self.problem(sizes, dtype)
+        results = []
+        for short in True, False:
+            monkeypatch.setattr(f"fastrnn.{self.cell.name}.is_short", lambda *_, short=short: short)
+            results.append(self.cell.run(fastrnn, problem))
+        assert_same_bits(*results)
+
     @each_size
     @each_type
     def test_cell_as_reference(self, sizes: Sizes, dtype: Any) -> None:

@@ -186,6 +186,20 @@ def test_chunk(dtype: Any) -> None:
 
 
 @each_type
+def test_short_runs_are_of_few_rows(dtype: Any) -> None:
+    def is_short(T: int, B: int, H: int) -> bool:
+        return packing.is_short(T, B, 3, H, np.dtype(dtype))
+
+    assert is_short(1, 1, 5)
+    assert is_short(1, 8, 5)
+    assert not is_short(1, 9, 5)
+    assert not is_short(2, 1, 5)
+    assert is_short(4, 2, 1000)
+    assert not is_short(5, 1, 1000)
+    assert not is_short(3, 3, 1000)
+
+
+@each_type
 def test_accumulate_size_covers_a_panel_and_the_transposed_rows(dtype: Any) -> None:
     n = lanes(dtype)
     for rows in (0, 1, 17):

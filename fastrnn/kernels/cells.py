@@ -1,30 +1,14 @@
-"""One step of each cell in the notebooks' layout, ``(features, batch)``.
+"""One step of each cell in the notebooks' layout, ``(features, batch)``, by weights as they lie."""
 
-A step reads each weight once, so packing all of them would cost more than it saves: the
-products here read them as they lie, or pack a strip when its turn comes.  The terms of a sum
-come in the same order as in the sequence kernels, and so do the bits.
-"""
-
-from ._jit import inline, kernel
-from .activations import softmax_row
-from .linear import add_rows, copy_row, transpose, zero_row
+from ._jit import kernel
+from .linear import add_rows, transpose, zero_row
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
-from .lstm import step_forward as lstm_step_forward
 from .lying import multiply_back, multiply_lying, outer
 from .rnn import step_backward as rnn_step_backward
 from .rnn import step_forward as rnn_step_forward
-from .simd import align, lanes, padded, pointer
-
-
-@inline
-def _predict(h, w_y, b_y, y, y_rows, packed, B, H, O):
-    """``y (O, B) = softmax(w_y h + b_y)`` from ``h (B, H)``."""
-    multiply_lying(B, O, y_rows, O, b_y, 0, h, H, w_y, H, H, packed)
-    if O > 0:
-        for b in range(B):
-            softmax_row(y_rows + b * O, y_rows + b * O, O)
-    transpose(y_rows, O, y, B, B, O, B)
+from .short import lstm_steps_forward, predict_lying, through_gates
+from .simd import align, padded, pointer
 
 
 @kernel
@@ -46,7 +30,8 @@ def rnn_cell_forward(xt, a_prev, w_ax, w_aa, w_ya, b_a, b_y, a_next, y, scratch)
     multiply_lying(B, H, z, H, z, H, h_rows, H, pointer(w_aa), H, H, packed)
     rnn_step_forward(B * H, z)
     transpose(z, H, pointer(a_next), B, B, H, B)
-    _predict(z, pointer(w_ya), pointer(b_y), pointer(y), y_rows, packed, B, H, O)
+    predict_lying(z, pointer(w_ya), pointer(b_y), y_rows, packed, B, H, O)
+    transpose(y_rows, O, pointer(y), B, B, O, B)
 
 
 @kernel
@@ -75,15 +60,6 @@ def rnn_cell_backward(
     transpose(h_rows, H, pointer(da_prev), B, B, H, B)
 
 
-@inline
-def _gate_sums(gate, w, gates, bias, x, h, packed, B, D, H):
-    """The pre-activations of one gate, of all examples."""
-    row = GATES * H
-    at = gates + gate * H
-    multiply_lying(B, H, at, row, bias + gate * H, 0, x, D, w + H, H + D, D, packed)
-    multiply_lying(B, H, at, row, at, row, h, H, w, H + D, H, packed)
-
-
 @kernel
 def lstm_cell_forward(
     xt, a_prev, c_prev, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
@@ -94,32 +70,24 @@ def lstm_cell_forward(
     O, H = w_y.shape
     x_rows = align(pointer(scratch))
     h_rows = x_rows + padded(x_rows, B * D)
-    c_rows = h_rows + padded(x_rows, B * H)
-    gate_rows = c_rows + padded(x_rows, B * H)
-    bias = gate_rows + padded(x_rows, B * GATES * H)
-    y_rows = bias + padded(x_rows, GATES * H)
+    c_rows = h_rows + padded(x_rows, 2 * B * H)
+    gate_rows = c_rows + padded(x_rows, 2 * B * H)
+    y_rows = gate_rows + padded(x_rows, B * GATES * H)
     packed = y_rows + padded(x_rows, B * O)
+    h_next, c_next_rows = h_rows + B * H, c_rows + B * H
     transpose(pointer(xt), B, x_rows, D, D, B, D)
     transpose(pointer(a_prev), B, h_rows, H, H, B, H)
     transpose(pointer(c_prev), B, c_rows, H, H, B, H)
-    copy_row(H, bias + GATE_F * H, pointer(b_f))
-    copy_row(H, bias + GATE_I * H, pointer(b_i))
-    copy_row(H, bias + GATE_G * H, pointer(b_c))
-    copy_row(H, bias + GATE_O * H, pointer(b_o))
-    w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
-    _gate_sums(GATE_F, w_f, gate_rows, bias, x_rows, h_rows, packed, B, D, H)
-    _gate_sums(GATE_I, w_i, gate_rows, bias, x_rows, h_rows, packed, B, D, H)
-    _gate_sums(GATE_G, w_c, gate_rows, bias, x_rows, h_rows, packed, B, D, H)
-    _gate_sums(GATE_O, w_o, gate_rows, bias, x_rows, h_rows, packed, B, D, H)
-    for j in range(0, H, lanes(h_rows)):
-        lstm_step_forward(
-            B, min(lanes(h_rows), H - j), gate_rows + j, H, 0, gate_rows + j, H, True,
-            c_rows + j, c_rows + j, h_rows + j,
-        )  # fmt: skip
-    transpose(h_rows, H, pointer(a_next), B, B, H, B)
-    transpose(c_rows, H, pointer(c_next), B, B, H, B)
+    lstm_steps_forward(
+        x_rows, pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o),
+        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), gate_rows, c_rows, h_rows, packed,
+        1, B, D, H,
+    )  # fmt: skip
+    transpose(h_next, H, pointer(a_next), B, B, H, B)
+    transpose(c_next_rows, H, pointer(c_next), B, B, H, B)
     transpose(gate_rows, GATES * H, pointer(gates), B, B, GATES * H, B)
-    _predict(h_rows, pointer(w_y), pointer(b_y), pointer(y), y_rows, packed, B, H, O)
+    predict_lying(h_next, pointer(w_y), pointer(b_y), y_rows, packed, B, H, O)
+    transpose(y_rows, O, pointer(y), B, B, O, B)
 
 
 @kernel
@@ -160,18 +128,8 @@ def lstm_cell_backward(
     outer(GATES * H, D, dw + H, H + D, dgates, B, x_rows, D, B, packed)
     zero_row(GATES * H, db)
     add_rows(GATES * H, db, gates, GATES * H, B)
-    _through_gate(GATE_I, pointer(w_i), gates, dh_rows, x_rows, packed, B, D, H)
-    _through_gate(GATE_F, pointer(w_f), gates, dh_rows, x_rows, packed, B, D, H)
-    _through_gate(GATE_G, pointer(w_c), gates, dh_rows, x_rows, packed, B, D, H)
-    _through_gate(GATE_O, pointer(w_o), gates, dh_rows, x_rows, packed, B, D, H)
+    w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
+    through_gates(w_f, w_i, w_c, w_o, gates, 0, dh_rows, H, packed, B, D, H)
+    through_gates(w_f + H, w_i + H, w_c + H, w_o + H, gates, 0, x_rows, D, packed, B, D, H)
     transpose(dh_rows, H, pointer(da_prev), B, B, H, B)
     transpose(x_rows, D, pointer(dxt), B, B, D, B)
-
-
-@inline
-def _through_gate(gate, w, dgates, dh, dx, packed, B, D, H):
-    """Add one gate's part to ``dh (B, H)`` and ``dx (B, D)``; the first one starts them."""
-    at = dgates + gate * H
-    first = gate == GATE_I
-    multiply_back(B, H, dh, H, 0 if first else H, at, GATES * H, w, H + D, H, packed)
-    multiply_back(B, D, dx, D, 0 if first else D, at, GATES * H, w + H, H + D, H, packed)

@@ -121,7 +121,7 @@ def multiply_narrow(
 
 
 @inline
-def _tile_across(column, columns):
+def tile_across(column, columns):
     """Elements across the tile that is wide enough for the first `columns` of a panel."""
     if columns <= column:
         return column
@@ -152,7 +152,7 @@ def multiply_columns(
 ):
     """``out = start + x @ w`` for the first `columns` of a panel."""
     column = lanes(out)
-    across = _tile_across(column, columns)
+    across = tile_across(column, columns)
     if across == column:
         multiply_vector(
             rows, out, out_row, start, start_row, kept, columns, x, x_row, x_step, w, depth
@@ -351,7 +351,7 @@ def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, p
     """
     column = lanes(out)
     for j in range(0, columns, WIDTH * column):
-        _pack_panel(y + j, y_row, columns - j, _tile_across(column, columns - j), depth, packed)
+        _pack_panel(y + j, y_row, columns - j, tile_across(column, columns - j), depth, packed)
         multiply_columns(
             rows, out + j, out_row, out + j, out_row, min(column, kept), columns - j,
             x_t, x_row, 1, packed, depth,

@@ -6,7 +6,7 @@ is packed when its turn comes.  Sums take their terms in the same order as in `l
 """
 
 from ._jit import inline, leaf, part
-from .linear import accumulate, multiply, multiply_columns, pack_rows, transpose
+from .linear import accumulate, multiply, multiply_columns, pack_rows, tile_across, transpose
 from .simd import (
     ROWS,
     WIDTH,
@@ -36,7 +36,7 @@ def _multiply_strips(
         k = 0
         while k == 0 or k < depth:
             n = min(STRIP, depth - k)
-            for v in range(0, width, column):
+            for v in range(0, tile_across(column, columns - j), column):
                 lying = w + ((j + v) * w_row + k)
                 count = max(0, min(column, columns - j - v))
                 transpose(lying, w_row, packed + v, width, count, n, column)

@@ -1,0 +1,219 @@
+"""Runs of few steps in the notebooks' layout, by weights as they lie.
+
+Packing weights costs more than it saves where only a few steps use them.  Sums take their terms
+in the same order as those of `rnn` and `lstm`, and so the bits are the same.
+"""
+
+from ._jit import inline, kernel, part
+from .activations import softmax_row
+from .linear import add_row, add_rows, copy_row, reverse_axes, transpose, zero_row
+from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
+from .lstm import step_back as lstm_step_back
+from .lstm import step_forward as lstm_step_forward
+from .lying import multiply_back, multiply_lying, outer
+from .rnn import step_backward as rnn_step_backward
+from .rnn import step_forward as rnn_step_forward
+from .simd import align, lanes, padded, pointer
+
+
+@inline
+def predict_lying(h, w_y, b_y, y, packed, N, H, O):
+    """``y (N, O) = softmax(h W_y^T + b_y)`` from ``h (N, H)``."""
+    multiply_lying(N, O, y, O, b_y, 0, h, H, w_y, H, H, packed)
+    if O > 0:
+        for n in range(N):
+            softmax_row(y + n * O, y + n * O, O)
+
+
+# --- the simple recurrent cell --------------------------------------------------------
+
+
+@kernel
+def rnn_short_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y, scratch):
+    """`rnn_notebook_forward`.
+
+    scratch : what `fastrnn.packing.cell_scratch` gives for ``y (T, B, O)``.
+    """
+    D, B, T = x.shape
+    O, H = w_ya.shape
+    x_rows, h, y_rows = pointer(x_rows), pointer(h), align(pointer(scratch))
+    packed = y_rows + padded(y_rows, T * B * O)
+    reverse_axes(pointer(x), x_rows, D, B, T)
+    transpose(pointer(a0), B, h, H, H, B, H)
+    z = h + B * H
+    multiply_lying(T * B, H, z, H, pointer(b_a), 0, x_rows, D, pointer(w_ax), D, D, packed)
+    for t in range(T):
+        z_t = z + t * B * H
+        multiply_lying(B, H, z_t, H, z_t, H, h + t * B * H, H, pointer(w_aa), H, H, packed)
+        rnn_step_forward(B * H, z_t)
+    reverse_axes(z, pointer(a), T, B, H)
+    predict_lying(z, pointer(w_ya), pointer(b_y), y_rows, packed, T * B, H, O)
+    reverse_axes(y_rows, pointer(y), T, B, O)
+
+
+@kernel
+def rnn_short_backward(da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db, scratch):
+    """`rnn_notebook_backward`.
+
+    scratch : what `fastrnn.packing.cell_scratch` gives for the arrays below.
+    """
+    H, B, T = da.shape
+    D = w_ax.shape[1]
+    N = T * B
+    w_ax, w_aa, x_rows, h_prev, h = (
+        pointer(w_ax), pointer(w_aa), pointer(x_rows), pointer(h_prev), pointer(h),
+    )  # fmt: skip
+    dh_out = align(pointer(scratch))
+    dz = dh_out + padded(dh_out, N * H)
+    dz_columns = dz + padded(dh_out, N * H)
+    dx_rows = dz_columns + padded(dh_out, N * H)
+    dh = dx_rows + padded(dh_out, N * D)
+    packed = dh + padded(dh_out, B * H)
+    reverse_axes(pointer(da), dh_out, H, B, T)
+    zero_row(B * H, dh)
+    for t in range(T - 1, -1, -1):
+        at = t * B * H
+        if t == T - 1:
+            add_row(B * H, dh, dh_out + at)
+        rnn_step_backward(B * H, h + at, dh, dz + at)
+        if t > 0:
+            copy_row(B * H, dh, dh_out + (at - B * H))
+        multiply_back(B, H, dh, H, H if t > 0 else 0, dz + at, H, w_aa, H, H, packed)
+    multiply_back(N, D, dx_rows, D, 0, dz, H, w_ax, D, H, packed)
+    transpose(dz, H, dz_columns, N, N, H, N)
+    outer(H, D, pointer(dw_ax), D, dz_columns, N, x_rows, D, N, packed)
+    outer(H, H, pointer(dw_aa), H, dz_columns, N, h_prev, H, N, packed)
+    zero_row(H, pointer(db))
+    add_rows(H, pointer(db), dz, H, N)
+    transpose(dh, H, pointer(da0), B, B, H, B)
+    reverse_axes(dx_rows, pointer(dx), T, B, D)
+
+
+# --- the LSTM -------------------------------------------------------------------------
+
+
+@inline
+def input_sums(gate, w, b, gates, x, packed, N, D, H):
+    """One gate's ``b + x W_x`` of ``gates (N, 4, H)``."""
+    multiply_lying(N, H, gates + gate * H, GATES * H, b, 0, x, D, w + H, H + D, D, packed)
+
+
+@inline
+def add_state_sums(gate, w, gates, h, packed, B, D, H):
+    """Add to one gate of ``gates (B, 4, H)`` its ``h W_h``."""
+    at = gates + gate * H
+    multiply_lying(B, H, at, GATES * H, at, GATES * H, h, H, w, H + D, H, packed)
+
+
+@part
+def lstm_steps_forward(
+    x, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, gates, c, h, packed, T, B, D, H
+):  # fmt: skip
+    """`lstm.forward_steps`: ``gates (T, B, 4, H)``, ``c`` and ``h (T + 1, B, H)``."""
+    input_sums(GATE_F, w_f, b_f, gates, x, packed, T * B, D, H)
+    input_sums(GATE_I, w_i, b_i, gates, x, packed, T * B, D, H)
+    input_sums(GATE_G, w_c, b_c, gates, x, packed, T * B, D, H)
+    input_sums(GATE_O, w_o, b_o, gates, x, packed, T * B, D, H)
+    for t in range(T):
+        state = t * B * H
+        gates_t = gates + GATES * state
+        c_t, h_t = c + state, h + state
+        add_state_sums(GATE_F, w_f, gates_t, h_t, packed, B, D, H)
+        add_state_sums(GATE_I, w_i, gates_t, h_t, packed, B, D, H)
+        add_state_sums(GATE_G, w_c, gates_t, h_t, packed, B, D, H)
+        add_state_sums(GATE_O, w_o, gates_t, h_t, packed, B, D, H)
+        for j in range(0, H, lanes(h)):
+            lstm_step_forward(
+                B, min(lanes(h), H - j), gates_t + j, H, 0, gates_t + j, H, True,
+                c_t + j, c_t + (B * H + j), h_t + (B * H + j),
+            )  # fmt: skip
+
+
+@inline
+def through_gate(gate, w, dgates, kept, out, columns, packed, N, D, H):
+    """Add one gate's part to ``out (N, columns)``, of which the first one keeps `kept` or 0."""
+    at = dgates + gate * H
+    multiply_back(
+        N, columns, out, columns, kept if gate == GATE_I else columns, at, GATES * H,
+        w, H + D, H, packed,
+    )  # fmt: skip
+
+
+@inline
+def through_gates(w_f, w_i, w_c, w_o, dgates, kept, out, columns, packed, N, D, H):
+    """``out (N, columns) = dgates W^T``, or added to it, by some columns of all weights."""
+    through_gate(GATE_I, w_i, dgates, kept, out, columns, packed, N, D, H)
+    through_gate(GATE_F, w_f, dgates, kept, out, columns, packed, N, D, H)
+    through_gate(GATE_G, w_c, dgates, kept, out, columns, packed, N, D, H)
+    through_gate(GATE_O, w_o, dgates, kept, out, columns, packed, N, D, H)
+
+
+@kernel
+def lstm_short_forward(
+    x, a0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
+    x_rows, gates, c_rows, h, a, c, y, scratch,
+):  # fmt: skip
+    """`lstm_notebook_forward`.
+
+    scratch : what `fastrnn.packing.cell_scratch` gives for ``y (T, B, O)``.
+    """
+    D, B, T = x.shape
+    O, H = w_y.shape
+    x_rows, gates, c_rows, h = pointer(x_rows), pointer(gates), pointer(c_rows), pointer(h)
+    y_rows = align(pointer(scratch))
+    packed = y_rows + padded(h, T * B * O)
+    reverse_axes(pointer(x), x_rows, D, B, T)
+    transpose(pointer(a0), B, h, H, H, B, H)
+    zero_row(B * H, c_rows)
+    lstm_steps_forward(
+        x_rows, pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o),
+        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), gates, c_rows, h, packed,
+        T, B, D, H,
+    )  # fmt: skip
+    reverse_axes(h + B * H, pointer(a), T, B, H)
+    reverse_axes(c_rows + B * H, pointer(c), T, B, H)
+    predict_lying(h + B * H, pointer(w_y), pointer(b_y), y_rows, packed, T * B, H, O)
+    reverse_axes(y_rows, pointer(y), T, B, O)
+
+
+@kernel
+def lstm_short_backward(
+    da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev, dx, da0, dw, db, scratch
+):
+    """`lstm_notebook_backward`.
+
+    scratch : what `fastrnn.packing.cell_scratch` gives for the arrays below.
+    """
+    H, B, T = da.shape
+    D = w_f.shape[1] - H
+    N = T * B
+    w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
+    gates, c_prev, c, dw, db = pointer(gates), pointer(c_prev), pointer(c), pointer(dw), pointer(db)
+    dh_out = align(pointer(scratch))
+    dgates = dh_out + padded(dh_out, N * H)
+    dgates_columns = dgates + padded(dh_out, N * GATES * H)
+    dx_rows = dgates_columns + padded(dh_out, N * GATES * H)
+    dh = dx_rows + padded(dh_out, N * D)
+    dc = dh + padded(dh_out, B * H)
+    packed = dc + padded(dh_out, B * H)
+    reverse_axes(pointer(da), dh_out, H, B, T)
+    zero_row(B * H, dh)
+    zero_row(B * H, dc)
+    for t in range(T - 1, -1, -1):
+        at = t * B * H
+        if t == T - 1:
+            add_row(B * H, dh, dh_out + at)
+        dgates_t = dgates + GATES * at
+        lstm_step_back(B, 0, H, H, gates + GATES * at, dgates_t, c_prev + at, c + at, dh, dc)
+        if t > 0:
+            copy_row(B * H, dh, dh_out + (at - B * H))
+        kept = H if t > 0 else 0
+        through_gates(w_f, w_i, w_c, w_o, dgates_t, kept, dh, H, packed, B, D, H)
+    through_gates(w_f + H, w_i + H, w_c + H, w_o + H, dgates, 0, dx_rows, D, packed, N, D, H)
+    transpose(dgates, GATES * H, dgates_columns, N, N, GATES * H, N)
+    outer(GATES * H, H, dw, H + D, dgates_columns, N, pointer(h_prev), H, N, packed)
+    outer(GATES * H, D, dw + H, H + D, dgates_columns, N, pointer(x_rows), D, N, packed)
+    zero_row(GATES * H, db)
+    add_rows(GATES * H, db, dgates, GATES * H, N)
+    transpose(dh, H, pointer(da0), B, B, H, B)
+    reverse_axes(dx_rows, pointer(dx), T, B, D)
