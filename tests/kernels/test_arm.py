@@ -22,8 +22,9 @@ def test_a_kernel_is_all_vectors_and_tiles() -> None:
     done = run("lstm_step")
     assert done.returncode == 0, done.stderr
     # How often a loop is there is the compiler's choice, and differs between its versions.
-    loops = [rf"[1-9]x{4 * rows}" for rows in (6, 5, 4, 3, 2, 1)]
-    assert re.fullmatch(f"lstm_step float32: product loops {' '.join(loops)}\n", done.stdout)
+    assert done.stdout.startswith("lstm_step float32: product loops ")
+    sums = {int(count) for count in re.findall(r"[1-9]x(\d+)", done.stdout)}
+    assert sums >= {4 * rows for rows in (6, 5, 4, 3, 2, 1)}
 
 
 def test_a_tile_that_does_not_fit_the_registers_is_noticed() -> None:
