@@ -14,11 +14,11 @@ from .packing import (
     accumulate_size,
     aligned,
     backward_size,
-    cell_backward_size,
-    cell_scratch,
     chunk,
     forward_size,
     is_short,
+    lying_backward_size,
+    lying_scratch,
     padded,
     paneled,
     scratch,
@@ -177,7 +177,7 @@ def lstm_forward(
         x_rows, gates, c_rows, h, a, c, y,
     )  # fmt: skip
     if is_short(T, B, D, H, dtype):
-        short.lstm_short_forward(*arguments, cell_scratch(dtype, 0, T * B * O))
+        short.lstm_short_forward(*arguments, lying_scratch(dtype, 0, T * B * O))
     else:
         packed = max(forward_size(D, H, GATES, dtype), paneled(O, dtype) * H)
         across = GATES * padded(H, dtype)
@@ -239,9 +239,9 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
     arguments = da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev, dx, da0, dw, db
     sizes = T * B * H, T * B * GATES * H, B * H, B * H, T * B * D
     if is_short(T, B, D, H, dtype):
-        packed = cell_backward_size(T * B, D, H, dtype)
+        packed = lying_backward_size(T * B, D, H, dtype)
         sums = T * B * GATES * H
-        short.lstm_short_backward(*arguments, cell_scratch(dtype, packed, *sizes, sums))
+        short.lstm_short_backward(*arguments, lying_scratch(dtype, packed, *sizes, sums))
     else:
         packed = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
         kernels.lstm_notebook_backward(*arguments, scratch(dtype, *sizes, packed))
@@ -292,7 +292,7 @@ def lstm_cell_forward(
     cells.lstm_cell_forward(
         xt, a_prev, c_prev, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
         a_next, c_next, gates, y,
-        cell_scratch(dtype, 0, B * D, 2 * B * H, 2 * B * H, B * H * GATES, B * O),
+        lying_scratch(dtype, 0, B * D, 2 * B * H, 2 * B * H, B * H * GATES, B * O),
     )  # fmt: skip
     ft, it, cct, ot = gates[GATE_F], gates[GATE_I], gates[GATE_G], gates[GATE_O]
     cache = a_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, parameters
@@ -333,8 +333,8 @@ def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Arra
     cells.lstm_cell_backward(
         da_next, dc_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, w_f, w_i, w_c, w_o,
         dxt, da_prev, dc_prev, dw, db,
-        cell_scratch(
-            dtype, cell_backward_size(B, D, H, dtype),
+        lying_scratch(
+            dtype, lying_backward_size(B, D, H, dtype),
             B * D, *(B * H,) * 5, *(B * H * GATES,) * 2,
         ),
     )  # fmt: skip

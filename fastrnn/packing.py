@@ -15,8 +15,9 @@ In those the gates of a unit lie side by side, in the order of `fastrnn.kernels.
               for j in blocks for k in range(depth) for gate in range(G) for lane in range(lanes)]
 
 (half of the gates at a time where a panel has two vectors; the last block has half as many
-lanes if its units fit into these), and so do the biases, always in whole vectors.  If all gates
-of all units fit one vector, they are the first one of a panel, ``w[k][gate * H + unit]``.  The
+lanes if its units fit into these), and so do the biases, always in whole vectors.  But if one
+vector holds all gates of all units, that is how they are packed: the biases one after the other,
+the weights as ``w[k][gate * H + unit]``, of whose panel only the first vector is written.  The
 backward weights are the same matrices the other way, the gates one after the other in ``k``.
 """
 
@@ -110,23 +111,23 @@ def _scratch_size(dtype: np.dtype[Any], sizes: tuple[int, ...]) -> int:
     return CACHE_LINE // dtype.itemsize + sum(padded(size, dtype) for size in sizes)
 
 
-def cell_scratch(dtype: np.dtype[Any], packed: int, *sizes: int) -> Array:
-    """Scratch for a cell's kernel: arrays of these sizes, and what is packed at once.
+def lying_scratch(dtype: np.dtype[Any], packed: int, *sizes: int) -> Array:
+    """Scratch for a kernel that takes weights as they lie: arrays of these sizes, and a strip.
 
-    That is a strip of weights, or on the way back `packed` elements.
+    On the way back not a strip is packed, but `packed` elements.
     """
-    return np.empty(_cell_scratch_size(dtype, packed, sizes), dtype)
+    return np.empty(_lying_scratch_size(dtype, packed, sizes), dtype)
 
 
 @lru_cache(256)
-def _cell_scratch_size(dtype: np.dtype[Any], packed: int, sizes: tuple[int, ...]) -> int:
+def _lying_scratch_size(dtype: np.dtype[Any], packed: int, sizes: tuple[int, ...]) -> int:
     return _scratch_size(dtype, (*sizes, max(STRIP * WIDTH * padded(1, dtype), packed)))
 
 
 @lru_cache(256)
-def cell_backward_size(B: int, D: int, H: int, dtype: np.dtype[Any]) -> int:
-    """Elements that a cell's backward kernel packs: B old states or inputs, or H weights."""
-    return max(B * paneled(max(D, H), dtype), H * paneled(1, dtype))
+def lying_backward_size(rows: int, D: int, H: int, dtype: np.dtype[Any]) -> int:
+    """Elements that such a kernel packs: all old states or inputs, or a panel of H weights."""
+    return max(rows * paneled(max(D, H), dtype), H * paneled(1, dtype))
 
 
 @lru_cache(256)

@@ -13,11 +13,11 @@ from .packing import (
     accumulate_size,
     aligned,
     backward_size,
-    cell_backward_size,
-    cell_scratch,
     chunk,
     forward_size,
     is_short,
+    lying_backward_size,
+    lying_scratch,
     paneled,
     scratch,
 )
@@ -124,7 +124,7 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
     x_rows, h = aligned(dtype, (T, B, D), (T + 1, B, H))
     arguments = x_in, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y
     if is_short(T, B, D, H, dtype):
-        short.rnn_short_forward(*arguments, cell_scratch(dtype, 0, T * B * O))
+        short.rnn_short_forward(*arguments, lying_scratch(dtype, 0, T * B * O))
     else:
         packed = max(forward_size(D, H, 1, dtype), paneled(O, dtype) * H)
         steps = chunk(T, B, H, dtype)
@@ -173,8 +173,8 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     arguments = da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db
     sizes = T * B * H, T * B * H, B * H, T * B * D
     if is_short(T, B, D, H, dtype):
-        packed = cell_backward_size(T * B, D, H, dtype)
-        short.rnn_short_backward(*arguments, cell_scratch(dtype, packed, *sizes, T * B * H))
+        packed = lying_backward_size(T * B, D, H, dtype)
+        short.rnn_short_backward(*arguments, lying_scratch(dtype, packed, *sizes, T * B * H))
     else:
         packed = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
         kernels.rnn_notebook_backward(*arguments, scratch(dtype, *sizes, packed))
@@ -219,7 +219,7 @@ def rnn_cell_forward(xt: Any, a_prev: Any, parameters: Any) -> tuple[Array, Arra
     y = np.empty((O, B), dtype)
     cells.rnn_cell_forward(
         xt, a_prev, w_ax, w_aa, w_ya, b_a, b_y, a_next, y,
-        cell_scratch(dtype, 0, B * D, B * H, B * H, B * O),
+        lying_scratch(dtype, 0, B * D, 2 * B * H, B * O),
     )  # fmt: skip
     return a_next, y, (a_next, a_prev, xt, parameters)
 
@@ -257,7 +257,7 @@ def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
     db = np.empty((H, 1), dtype)
     cells.rnn_cell_backward(
         da_next, a_next, a_prev, xt, w_ax, w_aa, dxt, da_prev, dw_ax, dw_aa, db,
-        cell_scratch(dtype, cell_backward_size(B, D, H, dtype), B * D, B * H, B * H, B * H),
+        lying_scratch(dtype, lying_backward_size(B, D, H, dtype), B * D, B * H, B * H, B * H),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
 

@@ -388,7 +388,14 @@ def test_steps_equal_the_sequence(cell: Cell, B: int, dtype: Any) -> None:
 @each_type
 @pytest.mark.parametrize(
     "sizes",
-    [(5, 17, 13, 5, 1), (3, 133, 1, 7, 1), (9, 2, 2, 1, 1), (0, 9, 4, 3, 1), (70, 131, 9, 4, 1)],
+    [
+        (5, 17, 13, 5, 1),
+        (3, 133, 1, 7, 1),
+        (9, 2, 2, 1, 1),
+        (0, 9, 4, 3, 1),
+        (70, 131, 9, 4, 1),
+        *((3, n_a, 1, 50, 1) for n_a in (1, 2, 4)),  # units that no team splits
+    ],
     ids=str,
 )
 def test_threads_change_nothing(

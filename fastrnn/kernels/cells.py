@@ -4,10 +4,9 @@ from ._jit import kernel
 from .linear import add_rows, transpose, zero_row
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
-from .lying import multiply_back, multiply_lying, outer
+from .lying import multiply_back, outer
 from .rnn import step_backward as rnn_step_backward
-from .rnn import step_forward as rnn_step_forward
-from .short import lstm_steps_forward, predict_lying, through_gates
+from .short import lstm_steps_forward, predict_lying, rnn_steps_forward, through_gates
 from .simd import align, padded, pointer
 
 
@@ -15,22 +14,22 @@ from .simd import align, padded, pointer
 def rnn_cell_forward(xt, a_prev, w_ax, w_aa, w_ya, b_a, b_y, a_next, y, scratch):
     """``a_next (H, B)`` and ``y (O, B)`` from ``xt (D, B)`` and ``a_prev (H, B)``.
 
-    scratch : what `fastrnn.packing.cell_scratch` gives for the arrays below.
+    scratch : what `fastrnn.packing.lying_scratch` gives for the arrays below.
     """
     D, B = xt.shape
     O, H = w_ya.shape
     x_rows = align(pointer(scratch))
     h_rows = x_rows + padded(x_rows, B * D)
-    z = h_rows + padded(x_rows, B * H)
-    y_rows = z + padded(x_rows, B * H)
+    y_rows = h_rows + padded(x_rows, 2 * B * H)
     packed = y_rows + padded(x_rows, B * O)
+    h_next = h_rows + B * H
     transpose(pointer(xt), B, x_rows, D, D, B, D)
     transpose(pointer(a_prev), B, h_rows, H, H, B, H)
-    multiply_lying(B, H, z, H, pointer(b_a), 0, x_rows, D, pointer(w_ax), D, D, packed)
-    multiply_lying(B, H, z, H, z, H, h_rows, H, pointer(w_aa), H, H, packed)
-    rnn_step_forward(B * H, z)
-    transpose(z, H, pointer(a_next), B, B, H, B)
-    predict_lying(z, pointer(w_ya), pointer(b_y), y_rows, packed, B, H, O)
+    rnn_steps_forward(
+        x_rows, pointer(w_ax), pointer(w_aa), pointer(b_a), h_rows, packed, 1, B, D, H
+    )
+    transpose(h_next, H, pointer(a_next), B, B, H, B)
+    predict_lying(h_next, pointer(w_ya), pointer(b_y), y_rows, packed, B, H, O)
     transpose(y_rows, O, pointer(y), B, B, O, B)
 
 

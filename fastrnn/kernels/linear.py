@@ -97,7 +97,7 @@ def multiply_narrow(
     panel, rows, out, out_row, start, start_row, kept, column, count, columns,
     x, x_row, x_step, w, depth,
 ):  # fmt: skip
-    """`multiply_panel` for the first vectors of a panel, as many as `panel` is wide, or a half."""
+    """`multiply_panel` for columns that fit the tile `panel`: some vectors, or half of one."""
     # fmt: off
     r = 0
     if tile_columns(panel) < lanes(out):  # of which twice as many fit the registers

@@ -116,15 +116,18 @@ def step_backward(rows, units, column, gates, dgates, c_prev, c, dh, dc):
 
 
 @inline
-def few(p, H):
-    """Whether the gates of all units fit one vector: then they are multiplied as one matrix."""
+def in_one_vector(p, H):
+    """Whether the gates of all units fit one vector: they are multiplied as one matrix then.
+
+    No team splits so few units.
+    """
     return 0 < GATES * H <= lanes(p)
 
 
 @inline
 def gate_width(p, H):
     """Elements from one gate to the next in a row of sums, and in the biases."""
-    return H if few(p, H) else lanes(p)
+    return H if in_one_vector(p, H) else lanes(p)
 
 
 @part
@@ -134,7 +137,7 @@ def pack_gate(gate, w, w_row, j0, j1, H, depth, packed):
     Gates come in their order: zeros follow the units of each, where those of the next will be.
     """
     block = lanes(w)
-    if few(w, H):
+    if in_one_vector(w, H):
         at = gate * H
         transpose(w, w_row, packed + at, WIDTH * block, j1 - j0, depth, block - at)
         return
@@ -263,7 +266,7 @@ def multiply_units(
 @part
 def input_sums(rows, j0, j1, H, sums, apart, bias, x, w_x, D):
     """``sums = b + x W_x``."""
-    if few(sums, H):
+    if in_one_vector(sums, H):
         row = GATES * H
         multiply_vector(rows, sums, row, bias, 0, row, row, x, D, 1, w_x, D)
     else:
@@ -273,7 +276,7 @@ def input_sums(rows, j0, j1, H, sums, apart, bias, x, w_x, D):
 @inline
 def add_state_sums(rows, j0, j1, H, sums, apart, h_prev, w_h, backwards):
     """``sums += h W_h``."""
-    if few(sums, H):
+    if in_one_vector(sums, H):
         row = GATES * H
         multiply_vector(rows, sums, row, sums, row, row, row, h_prev, H, 1, w_h, H)
     else:
@@ -303,7 +306,7 @@ def pointwise_forward(rows, j0, j1, H, sums, apart, gates, keep, c_prev, c, h):
             rows, units, sums + j * GATES * apart, block, 0, gates + j, H, keep,
             c_prev + j, c + j, h + j,
         )  # fmt: skip
-    elif units > 0:
+    elif units > 0:  # also where `in_one_vector`
         step_forward(
             rows, units, narrow(sums + j * GATES * apart), gate_width(sums, H), 0,
             narrow(gates + j), H, keep, narrow(c_prev + j), narrow(c + j), narrow(h + j),

@@ -1,8 +1,8 @@
-"""Products by weights as they lie, for kernels that read them once.
+"""Products by weights as they lie, for kernels that read them once or a few times.
 
-Packing pays for itself when weights are used again.  Here the rows of `x` are those of one
-step: if they are few, weights are turned in registers or read in place; else a strip of them
-is packed when its turn comes.  Sums take their terms in the same order as in `linear`.
+Packing pays for itself when weights are used again.  Here they are turned in registers or read
+in place for few rows of `x`; for more a strip of them is packed when its turn comes.  Sums take
+their terms in the same order as in `linear`.
 """
 
 from ._jit import inline, leaf, part

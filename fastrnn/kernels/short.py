@@ -28,11 +28,22 @@ def predict_lying(h, w_y, b_y, y, packed, N, H, O):
 # --- the simple recurrent cell --------------------------------------------------------
 
 
+@part
+def rnn_steps_forward(x, w_ax, w_aa, b_a, h, packed, T, B, D, H):
+    """`rnn.forward_steps`: ``h (T + 1, B, H)``."""
+    z = h + B * H
+    multiply_lying(T * B, H, z, H, b_a, 0, x, D, w_ax, D, D, packed)
+    for t in range(T):
+        state = t * B * H
+        multiply_lying(B, H, z + state, H, z + state, H, h + state, H, w_aa, H, H, packed)
+        rnn_step_forward(B * H, z + state)
+
+
 @kernel
 def rnn_short_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y, scratch):
     """`rnn_notebook_forward`.
 
-    scratch : what `fastrnn.packing.cell_scratch` gives for ``y (T, B, O)``.
+    scratch : what `fastrnn.packing.lying_scratch` gives for ``y (T, B, O)``.
     """
     D, B, T = x.shape
     O, H = w_ya.shape
@@ -40,14 +51,9 @@ def rnn_short_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y, scratc
     packed = y_rows + padded(y_rows, T * B * O)
     reverse_axes(pointer(x), x_rows, D, B, T)
     transpose(pointer(a0), B, h, H, H, B, H)
-    z = h + B * H
-    multiply_lying(T * B, H, z, H, pointer(b_a), 0, x_rows, D, pointer(w_ax), D, D, packed)
-    for t in range(T):
-        z_t = z + t * B * H
-        multiply_lying(B, H, z_t, H, z_t, H, h + t * B * H, H, pointer(w_aa), H, H, packed)
-        rnn_step_forward(B * H, z_t)
-    reverse_axes(z, pointer(a), T, B, H)
-    predict_lying(z, pointer(w_ya), pointer(b_y), y_rows, packed, T * B, H, O)
+    rnn_steps_forward(x_rows, pointer(w_ax), pointer(w_aa), pointer(b_a), h, packed, T, B, D, H)
+    reverse_axes(h + B * H, pointer(a), T, B, H)
+    predict_lying(h + B * H, pointer(w_ya), pointer(b_y), y_rows, packed, T * B, H, O)
     reverse_axes(y_rows, pointer(y), T, B, O)
 
 
@@ -55,7 +61,7 @@ def rnn_short_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y, scratc
 def rnn_short_backward(da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db, scratch):
     """`rnn_notebook_backward`.
 
-    scratch : what `fastrnn.packing.cell_scratch` gives for the arrays below.
+    scratch : what `fastrnn.packing.lying_scratch` gives for the arrays below.
     """
     H, B, T = da.shape
     D = w_ax.shape[1]
@@ -155,7 +161,7 @@ def lstm_short_forward(
 ):  # fmt: skip
     """`lstm_notebook_forward`.
 
-    scratch : what `fastrnn.packing.cell_scratch` gives for ``y (T, B, O)``.
+    scratch : what `fastrnn.packing.lying_scratch` gives for ``y (T, B, O)``.
     """
     D, B, T = x.shape
     O, H = w_y.shape
@@ -182,7 +188,7 @@ def lstm_short_backward(
 ):
     """`lstm_notebook_backward`.
 
-    scratch : what `fastrnn.packing.cell_scratch` gives for the arrays below.
+    scratch : what `fastrnn.packing.lying_scratch` gives for the arrays below.
     """
     H, B, T = da.shape
     D = w_f.shape[1] - H

@@ -291,9 +291,10 @@ def widen(typingctx, p):
 
 @intrinsic
 def streamed(typingctx, p):
-    """The same address, of a cache line; whole vectors written there pass the caches by.
+    """The same address; `store_full` and `transpose_block` pass the caches by, line by line.
 
-    For more than they hold, written long before it is read.  `finish_streams` ends it.
+    They may only write to the start of a line then.  It is for more than caches hold until it is
+    read, and `finish_streams` ends it.
     """
     past = Pointer(p.vector, streams=LINES)
 
@@ -308,7 +309,8 @@ def finish_streams(typingctx):
     """Let other threads that see what is written next see what was streamed."""
 
     def codegen(context, builder, sig, args):
-        builder.fence("seq_cst")
+        if LINES:
+            call_intrinsic(builder, "llvm.x86.sse.sfence", ir.VoidType(), [])
         return context.get_dummy_value()
 
     return types.void(), codegen

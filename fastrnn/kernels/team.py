@@ -286,13 +286,14 @@ def share(rank, members, length, whole):
 def shares(rank, members, rows, columns, whole):
     """Rows and columns of a thread's share, from `b0` to `b1` and from `j0` to `j1`.
 
-    Columns are split where that is as even: then each thread reads only its own weights.
+    Columns are split where there are wholes for that and it is as even: then each thread reads
+    only its own weights.
     """
     if members == 1:
         return 0, rows, 0, columns
     widest = (columns + members * whole - 1) // (members * whole) * whole
     tallest = max(FEW_ROWS, (rows + members - 1) // members)
-    if widest * rows <= tallest * columns:
+    if widest < columns and widest * rows <= tallest * columns:
         j0, j1 = share(rank, members, columns, whole)
         return 0, rows, j0, j1
     b0, b1 = share(rank, members, rows, 1)

@@ -28,6 +28,9 @@ SIZES = (  # n_x, n_a, m, T, n_y
     (17, 33, 13, 2, 70),
     (2, 9, 65, 9, 3),
     (150, 131, 3, 2, 5),
+    (3, 2, 26, 4, 2),
+    (5, 4, 3, 2, 3),
+    (9, 33, 8, 1, 70),
 )
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
@@ -79,7 +82,10 @@ class FencedNumPy:
 def run(cell: Cell, sizes: tuple[int, ...], dtype: Any) -> None:
     _, n_a, m, T, n_y = sizes
     problem = convert(cell.problem(*sizes, dtype=dtype), fenced_copy)
-    found = cell.run(fastrnn, problem, fenced_copy(normal((n_y, m, T), dtype)))
+    module = {"rnn": rnn, "lstm": lstm}[cell.name]
+    for short in True, False:
+        module.is_short = lambda *_, short=short: short  # type: ignore[attr-defined]
+        found = cell.run(fastrnn, problem, fenced_copy(normal((n_y, m, T), dtype)))
     found |= cell.run_step(
         fastrnn,
         {name: fenced_copy(array) for name, array in cell.step_inputs(problem).items()},

@@ -208,6 +208,7 @@ def test_few_rows_are_not_split() -> None:
     """A thread would read all weights for each."""
     assert shares(0, 2, 4, 100, 16) == (0, 4, 0, 48)
     assert shares(0, 2, 64, 16, 16) == (0, 32, 0, 16)
+    assert shares(1, 2, 1, 4, 16) == (0, 1, 0, 4)
     assert shares(0, 2, 64, 64, 16) == (0, 64, 0, 32)
 
 
