@@ -100,12 +100,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "kernels/linear.py": {
         "tile_zero(out, 1, 1)": "a wider tile reads lanes that are not stored",
         "rows - r >= 3": "the same rows in other tiles",
-        "rows - r >= ROWS": "the same rows in other tiles",
-        "columns <= column": "one vector by itself, or as the first of a wider tile",
+        "rows - r >= tile_rows(tall)": "the same rows in other tiles",
         "columns <= column // 2": "half a vector, or the whole",
-        "tile_columns(panel) < lanes(out)": "the same rows in other tiles",
-        "rows - r >= TALL": "the same rows in other tiles",
-        "columns <= HALF * column": "half a panel, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",
     },
 }

@@ -22,11 +22,12 @@ from .simd import (
     rank1,
     store,
     store_full,
-    tile_columns,
     tile_like,
     tile_load,
     tile_prefetch,
+    tile_rows,
     tile_store,
+    tile_tall,
     tile_zero,
     transpose_block,
     transpose_part,
@@ -34,7 +35,6 @@ from .simd import (
 
 HALF = WIDTH // 2
 PAIRS = WIDTH < 4
-TALL = 2 * ROWS  # rows of a tile of half a vector
 THIN = 3 if PAIRS else 1  # rows for which a panel has too few sums to keep the CPU busy
 STREAM = 12 << 20  # bytes of packed weights that caches do not keep until they are used
 DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in L2
@@ -100,15 +100,11 @@ def multiply_narrow(
     """`multiply_panel` for columns that fit the tile `panel`: some vectors, or half of one."""
     # fmt: off
     r = 0
-    if tile_columns(panel) < lanes(out):  # of which twice as many fit the registers
-        while rows - r >= TALL:
-            multiply_tile(tile_like(panel, TALL), r, out, out_row, start, start_row, kept, column,
-                          count, columns, x, x_row, x_step, w, depth)
-            r += TALL
-    while rows - r >= ROWS:
-        multiply_tile(tile_like(panel, ROWS), r, out, out_row, start, start_row, kept, column,
+    tall = tile_tall(panel)
+    while rows - r >= tile_rows(tall):
+        multiply_tile(tall, r, out, out_row, start, start_row, kept, column,
                       count, columns, x, x_row, x_step, w, depth)
-        r += ROWS
+        r += tile_rows(tall)
     while rows - r >= 3:
         multiply_tile(tile_like(panel, 3), r, out, out_row, start, start_row, kept, column,
                       count, columns, x, x_row, x_step, w, depth)
@@ -123,9 +119,7 @@ def multiply_narrow(
 @inline
 def tile_across(column, columns):
     """Elements across the tile that is wide enough for the first `columns` of a panel."""
-    if columns <= column:
-        return column
-    return HALF * column if columns <= HALF * column else WIDTH * column
+    return min(WIDTH, (columns + column - 1) // column) * column
 
 
 @inline
@@ -161,6 +155,11 @@ def multiply_columns(
         multiply_narrow(
             tile_zero(out, HALF, 1), rows, out, out_row, start, start_row, kept, column,
             column, columns, x, x_row, x_step, w, depth,
+        )  # fmt: skip
+    elif across == 3 * column and not PAIRS:
+        multiply_narrow(
+            tile_zero(out, 3, 1), rows, out, out_row, start, start_row, kept, column, column,
+            columns, x, x_row, x_step, w, depth,
         )  # fmt: skip
     else:
         multiply_panel(

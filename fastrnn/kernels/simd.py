@@ -676,6 +676,28 @@ def tile_like(typingctx, tile, rows):
 
 
 @intrinsic
+def tile_tall(typingctx, tile):
+    """A tile of zeros as wide as another, with `ROWS`, or of half a vector with twice as many."""
+    halved = tile.vector.lanes * tile.vector.dtype.bitwidth < VECTOR_BITS
+    tall = Tile(tile.vector, tile.width, 2 * ROWS if halved else ROWS)
+
+    def codegen(context, builder, sig, args):
+        return ir.Constant(context.get_value_type(tall), None)
+
+    return tall(tile), codegen
+
+
+@intrinsic
+def tile_rows(typingctx, tile):
+    """Rows of a tile; known when compiling."""
+
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.intp, tile.rows)
+
+    return types.intp(tile), codegen
+
+
+@intrinsic
 def tile_columns(typingctx, tile):
     """Elements across a tile; known when compiling."""
     columns = tile.width * tile.vector.lanes
