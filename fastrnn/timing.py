@@ -96,7 +96,6 @@ def least_times(
                 run = runs[name]
                 if together:
                     let_rest()
-                if together or calls[name] > 1:
                     run()  # the caches are the last one's
                 least, took = timed(run, calls[name], TOGETHER if together else TURN, clock)
                 best[name] = min(best[name], least)

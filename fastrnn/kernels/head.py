@@ -21,13 +21,19 @@ from .simd import align, padded, pointer
 
 
 @inline
+def softmax_each(N, O, y):
+    """Turn each row of ``y (N, O)`` from logits to probabilities."""
+    if O > 0:
+        for n in range(N):
+            softmax_row(y + n * O, y + n * O, O)
+
+
+@inline
 def predict(h, w_y, b_y, packed, y, N, H, O):
     """``y = softmax(h @ w_y.T + b_y)``, row by row; `packed` holds whole panels."""
     pack_columns(O, w_y, H, H, packed)
     multiply(N, O, y, O, b_y, 0, O, h, H, 1, packed, H)
-    if O > 0:
-        for n in range(N):
-            softmax_row(y + n * O, y + n * O, O)
+    softmax_each(N, O, y)
 
 
 @kernel

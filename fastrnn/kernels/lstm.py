@@ -154,6 +154,7 @@ def pack_bias(gate, b, j0, j1, H, packed):
     """Pack units of one gate's biases ``b (H)`` between those of the other gates, likewise."""
     block = lanes(b)
     for j in range(j0, j1, block):
+        # Not `store_full`: where one vector holds all gates, they do not begin at lines.
         store(packed + (j * GATES + gate * gate_width(b, H)), load(b + j, j1 - j), block)
 
 

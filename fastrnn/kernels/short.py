@@ -5,7 +5,7 @@ in the same order as those of `rnn` and `lstm`, and so the bits are the same.
 """
 
 from ._jit import inline, kernel, part
-from .activations import softmax_row
+from .head import softmax_each
 from .linear import add_row, add_rows, copy_row, reverse_axes, transpose, zero_row
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
@@ -18,11 +18,9 @@ from .simd import align, lanes, padded, pointer
 
 @inline
 def predict_lying(h, w_y, b_y, y, packed, N, H, O):
-    """``y (N, O) = softmax(h W_y^T + b_y)`` from ``h (N, H)``."""
+    """`head.predict`: ``y (N, O)`` from ``h (N, H)``."""
     multiply_lying(N, O, y, O, b_y, 0, h, H, w_y, H, H, packed)
-    if O > 0:
-        for n in range(N):
-            softmax_row(y + n * O, y + n * O, O)
+    softmax_each(N, O, y)
 
 
 # --- the simple recurrent cell --------------------------------------------------------
