@@ -1,10 +1,8 @@
 """Least times, taken in turns."""
 
 import os
-import threading
-import time
+import types
 
-import numpy as np
 import pytest
 
 from fastrnn import timing
@@ -52,23 +50,21 @@ def test_a_turn_is_as_long_as_asked_for():
     assert len(calls) == 3 * 4
 
 
-def test_rest_waits_for_busy_threads():
-    stop = threading.Event()
-    array = np.zeros(10**7)
+@pytest.mark.parametrize("busy", [0, 3, 10**6])
+def test_rest_waits_for_busy_threads_but_not_without_end(busy, monkeypatch):
+    """A process that is busy during so many looks."""
+    used = 0.0
+    looks = 0
 
-    def be_busy():
-        while not stop.is_set():
-            np.sqrt(array, array)  # without the GIL
+    def look(seconds):
+        nonlocal used, looks
+        looks += 1
+        used += seconds if looks <= busy else seconds / 100
 
-    thread = threading.Thread(target=be_busy)
-    timer = threading.Timer(0.1, stop.set)
-    thread.start()
-    timer.start()
-    start = time.perf_counter()
+    clock = types.SimpleNamespace(sleep=look, process_time=lambda: used)
+    monkeypatch.setattr(timing, "time", clock)
     timing.let_rest()
-    waited = time.perf_counter() - start
-    thread.join()
-    assert waited >= 0.1
+    assert looks == min(busy + 1, timing.LOOKS)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
