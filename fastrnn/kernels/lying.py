@@ -10,6 +10,7 @@ from .linear import accumulate, multiply, multiply_columns, pack_rows, tile_acro
 from .simd import (
     ROWS,
     WIDTH,
+    before_line,
     lanes,
     rank1,
     rank_block,
@@ -23,9 +24,10 @@ from .simd import (
 FEW = 8  # rows for which packing does not pay
 STRIP = 128  # rows of a strip of weights that is packed and used at once
 NEAR = 8  # adjacent rows of weights that are read side by side
+APART = 1024  # elements between rows whose lines share one set of a first-level cache
 
 
-@inline
+@part
 def _multiply_strips(
     rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth, packed
 ):
@@ -90,23 +92,32 @@ def multiply_lying(
     """``out = start + x @ w.T`` for ``w (columns, depth)`` as it lies."""
     block = lanes(out)
     blocks = columns - columns % block
-    blocks_depth = depth - depth % block
-    if rows > FEW or blocks_depth == 0:
+    # Where all rows of a block share a set, a line that two vectors cross is gone at the second.
+    lead = before_line(w) if w_row % APART == 0 else 0
+    blocks_depth = (depth - lead) // block * block
+    if rows > FEW or blocks_depth <= 0:
         blocks = 0
-    if blocks > 0:
-        _multiply_blocks(
-            tile_zero(out, 1, 1), rows, blocks, out, out_row, start, start_row,
-            x, x_row, w, w_row, blocks_depth,
-        )  # fmt: skip
-        if blocks_depth < depth:
-            _multiply_strips(
-                rows, blocks, out, out_row, out, out_row, x + blocks_depth, x_row,
-                w + blocks_depth, w_row, depth - blocks_depth, packed,
-            )  # fmt: skip
     _multiply_strips(
         rows, columns - blocks, out + blocks, out_row, start + blocks, start_row, x, x_row,
         w + blocks * w_row, w_row, depth, packed,
     )  # fmt: skip
+    if blocks == 0:
+        return
+    if lead > 0:
+        _multiply_strips(
+            rows, blocks, out, out_row, start, start_row, x, x_row, w, w_row, lead, packed
+        )
+        start, start_row = out, out_row
+    _multiply_blocks(
+        tile_zero(out, 1, 1), rows, blocks, out, out_row, start, start_row,
+        x + lead, x_row, w + lead, w_row, blocks_depth,
+    )  # fmt: skip
+    done = lead + blocks_depth
+    if done < depth:
+        _multiply_strips(
+            rows, blocks, out, out_row, out, out_row, x + done, x_row,
+            w + done, w_row, depth - done, packed,
+        )  # fmt: skip
 
 
 @part

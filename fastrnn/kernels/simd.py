@@ -255,14 +255,31 @@ def pointer(typingctx, array):
     return Pointer(vector)(array), codegen
 
 
+def _to_line(builder, pointer):
+    """The address, and bytes from there to the first start of a cache line."""
+    word = ir.IntType(64)
+    address = builder.ptrtoint(pointer, word)
+    return address, builder.and_(builder.neg(address), ir.Constant(word, 63))
+
+
+@intrinsic
+def before_line(typingctx, p):
+    """Elements from `p` to the first start of a cache line."""
+    size = p.dtype.bitwidth // 8
+
+    def codegen(context, builder, sig, args):
+        _, left = _to_line(builder, args[0])
+        return builder.udiv(left, left.type(size))
+
+    return types.intp(p), codegen
+
+
 @intrinsic
 def align(typingctx, p):
     """The first cache line's start from `p` on."""
 
     def codegen(context, builder, sig, args):
-        word = ir.IntType(64)
-        address = builder.add(builder.ptrtoint(args[0], word), ir.Constant(word, 63))
-        return builder.inttoptr(builder.and_(address, ir.Constant(word, -64)), args[0].type)
+        return builder.inttoptr(builder.add(*_to_line(builder, args[0])), args[0].type)
 
     return p(p), codegen
 

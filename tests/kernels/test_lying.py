@@ -1,6 +1,7 @@
 """The products by weights as they lie, against NumPy, between guard bands.
 
-The operands are small integers, so that every sum is exact and the results must be equal.
+The operands are small integers, so that every sum is exact and the results must be equal;
+where the order of the terms is what counts, they are not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastrnn.kernels import lying
 from fastrnn.kernels.simd import VECTOR_BITS, WIDTH, pointer
+from fastrnn.packing import CACHE_LINE, aligned
 from tests.kernels.guards import assert_untouched, guarded, rows_in
 
 Array = NDArray[Any]
@@ -90,6 +92,30 @@ def test_multiply_lying(dtype: Any) -> None:
         )  # fmt: skip
         out.assert_holds(2 * expected - bias.values)
         assert_untouched(packed)
+
+
+@each_type
+@pytest.mark.parametrize("depth", [0, 3, 16, 17, 100])
+def test_rows_that_share_a_set_are_multiplied_in_the_same_order(dtype: Any, depth: int) -> None:
+    rows, columns = 3, 2 * lanes(dtype) + 1
+    rng = np.random.default_rng(depth)
+    shapes = ((rows, depth), (columns, depth), columns)
+    x, w, bias = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+    packed = np.empty(lying.STRIP * WIDTH * lanes(dtype), dtype)
+    out = np.empty((rows, columns), dtype)
+    results = set()
+    for row in (depth, lying.APART, 2 * lying.APART):
+        for first in range(CACHE_LINE // out.itemsize):
+            (memory,) = aligned(out.dtype, (first + columns * row,))
+            memory.fill(np.nan)
+            lying_w = memory[first:]
+            rows_in(lying_w, (columns, depth), row)[...] = w
+            multiply_lying(
+                rows, columns, out, columns, bias, 0, x, depth, lying_w, row, depth, packed
+            )
+            results.add(out.tobytes())
+    assert len(results) == 1
+    np.testing.assert_allclose(out, bias + x @ w.T, rtol=1e-4, atol=1e-5)
 
 
 @each_type
