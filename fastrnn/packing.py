@@ -14,11 +14,10 @@ In those the gates of a unit lie side by side, in the order of `fastrnn.kernels.
     packed = [w[gate][j * lanes + lane][k]
               for j in blocks for k in range(depth) for gate in range(G) for lane in range(lanes)]
 
-(half of the gates at a time where a panel has two vectors; the last block has half as many
-lanes if its units fit into these), and so do the biases, always in whole vectors.  But if one
-vector holds all gates of all units, that is how they are packed: the biases one after the other,
-the weights as ``w[k][gate * H + unit]``, of whose panel only the first vector is written.  The
-backward weights are the same matrices the other way, the gates one after the other in ``k``.
+(half of the gates at a time where a panel has two vectors), and so do the biases.  The last block
+may have fewer units than a vector has lanes: if that saves a vector of the panel, its gates lie
+one right after the other, and only the vectors that these fill are written.  The backward
+weights are the same matrices the other way, the gates one after the other in ``k``.
 """
 
 from ctypes import addressof, c_char

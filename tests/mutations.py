@@ -92,7 +92,7 @@ CELLS = tuple(f"kernels/{name}.py" for name in ("rnn", "lstm", "short", "cells",
 SKIPPED = {"__repr__", "_describe", "_reason", "warnings.warn", "raise NotImplementedError"}
 SKIPPED |= {"__all__", "__slots__", "tile_prefetch", "STRIP", "DEPTH", "CHUNK_BYTES"}
 SKIPPED |= {"STREAM", "LARGE_BYTES", "LARGE_STEPS", "is_short", "finish_streams"}
-SKIPPED |= {"CHUNK_ROWS", "THREAD_WORK", "PACKING", "_work", "FEW", "NEAR", "_keep_rolled"}
+SKIPPED |= {"CHUNK_ROWS", "THREAD_WORK", "PACKING", "_work", "FEW", "NEAR", "APART", "_keep_rolled"}
 SKIPPED |= {"PATIENCE", "LOOKS", "LINGER", "RELAXED", "WORD", "_relax", "_pause", "BELL"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
@@ -100,9 +100,13 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "kernels/linear.py": {
         "tile_zero(out, 1, 1)": "a wider tile reads lanes that are not stored",
         "rows - r >= 3": "the same rows in other tiles",
+        "rows - r != 4": "the same rows in other tiles",
         "rows - r >= tile_rows(tall)": "the same rows in other tiles",
         "columns <= column // 2": "half a vector, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",
+    },
+    "kernels/lstm.py": {
+        "PANEL * units <= (PANEL - 1) * lanes(p)": "gates side by side, or a vector apart",
     },
 }
 

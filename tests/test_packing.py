@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
 SIZES = [(1, 1), (5, 2), (0, 3), (3, 0), (6, 4), (3, 5), (7, 8), (2, 9), (5, 16), (9, 17), (1, 25)]
-SIZES += [(4, 64), (70, 33)]
+SIZES += [(4, 64), (70, 33), (3, 28)]
 each_size = pytest.mark.parametrize(("D", "H"), SIZES)
 
 
@@ -44,38 +44,42 @@ def packed_matrix(w: Array) -> list[float]:
     ]
 
 
+def gate_width(gates: int, units: int, n: int) -> int:
+    """Lanes of each gate in a panel, of a block of so many units."""
+    together = min(WIDTH, gates)
+    return units if together * units <= (together - 1) * n else n
+
+
 def packed_gates(w: Array) -> list[float]:
-    """``w[gate][unit][k]``, likewise."""
+    """``w[gate][unit][k]``, likewise; NaN is what nothing reads, and so is not written."""
     gates, H, depth = w.shape
     n = lanes(w.dtype)
-    if 0 < gates * H <= n:
-        rows = np.full((depth, WIDTH * n), np.nan)  # what nothing reads is not written
-        rows[:, :n] = 0
-        rows[:, : gates * H] = w.reshape(gates * H, depth).T
-        return rows.ravel().tolist()
     together = min(WIDTH, gates)
-
-    def element(gate: int, unit: int, k: int) -> float:
-        return w[gate][unit][k] if unit < H else 0.0
-
-    return [
-        element(gate, j + lane, k)
-        for j in range(0, H, n)
-        for first in range(0, gates, together)
-        for k in range(depth)
-        for gate in range(first, first + together)
-        for lane in range(n if H - j > n // 2 else n // 2)
-    ]
+    packed: list[float] = []
+    for j in range(0, H, n):
+        units = min(n, H - j)
+        width = gate_width(gates, units, n)
+        for first in range(0, gates, together):
+            panel = np.full((depth, together * n), np.nan)
+            panel[:, : -(-together * width // n) * n] = 0
+            for place in range(together):
+                of_gate = w[first + place, j : j + units]
+                panel[:, place * width : place * width + units] = of_gate.T
+            packed += panel.ravel().tolist()
+    return packed
 
 
 def packed_biases(biases: list[Array]) -> list[float]:
-    """``b[gate][unit]``, likewise, in whole vectors."""
+    """``b[gate][unit]``, likewise."""
     n = lanes(biases[0].dtype)
     H = biases[0].size
-    if 0 < len(biases) * H <= n:
-        return [element for b in biases for element in b.ravel()]
-    padded = [np.pad(b.ravel(), (0, -H % n)) for b in biases]
-    return [b[j + lane] for j in range(0, H, n) for b in padded for lane in range(n)]
+    packed = []
+    for j in range(0, H, n):
+        of_gates = [b.ravel()[j : j + n] for b in biases]
+        width = gate_width(len(biases), of_gates[0].size, n)
+        row = np.concatenate([np.pad(b, (0, width - b.size)) for b in of_gates])
+        packed += [*row.tolist(), *[np.nan] * (len(biases) * n - row.size)]
+    return packed
 
 
 def assert_pieces(packed: Array, *pieces: tuple[int, list[float]]) -> None:

@@ -21,10 +21,10 @@ from .linear import (
     copy_or_zero,
     multiply,
     multiply_between,
+    multiply_columns,
     multiply_panel,
     multiply_thin,
     multiply_tile,
-    multiply_vector,
     pack_rows,
     passes,
     reverse_axes,
@@ -57,20 +57,23 @@ IN_ONE = PANEL == GATES
 
 
 @inline
-def step_forward(rows, units, sums, between, apart, gates, column, keep, c_prev, c, h):
+def step_forward(
+    rows, units, sums, between, more, more_between, row, gates, column, keep, c_prev, c, h
+):  # fmt: skip
     """One step of `units` adjacent units, from pre-activations to the new state.
 
-    sums : pre-activations, gates `between` apart, and blocks of units `apart`.
+    sums : pre-activations, rows `row` apart, of a block of units with gates `between` apart.
+    more : those of the block after it, if `h` has vectors of two, with gates `more_between` apart.
     gates : the activated gates, `column` apart, written if `keep`; may be `sums`.
     c_prev, c : old and new cell state; the same memory is allowed.
     h : written.
     """
     for r in range(rows):
-        z = sums + r * GATES * between
-        i = sigmoid(load_blocks(h, z + GATE_I * between, apart, units))
-        f = sigmoid(load_blocks(h, z + GATE_F * between, apart, units))
-        g = tanh(load_blocks(h, z + GATE_G * between, apart, units))
-        o = sigmoid(load_blocks(h, z + GATE_O * between, apart, units))
+        z, y = sums + r * row, more + r * row
+        i = sigmoid(load_blocks(h, z + GATE_I * between, y + GATE_I * more_between, units))
+        f = sigmoid(load_blocks(h, z + GATE_F * between, y + GATE_F * more_between, units))
+        g = tanh(load_blocks(h, z + GATE_G * between, y + GATE_G * more_between, units))
+        o = sigmoid(load_blocks(h, z + GATE_O * between, y + GATE_O * more_between, units))
 
         c_r = f * load(c_prev + r * column, units) + i * g
         h_r = o * tanh(c_r)
@@ -116,46 +119,33 @@ def step_backward(rows, units, column, gates, dgates, c_prev, c, dh, dc):
 
 
 @inline
-def in_one_vector(p, H):
-    """Whether the gates of all units fit one vector: they are multiplied as one matrix then.
-
-    No team splits so few units.
-    """
-    return 0 < GATES * H <= lanes(p)
-
-
-@inline
-def gate_width(p, H):
-    """Elements from one gate to the next in a row of sums, and in the biases."""
-    return H if in_one_vector(p, H) else lanes(p)
+def gate_width(p, units):
+    """Elements from one gate to the next of a block: its `units`, if that saves a vector."""
+    return units if PANEL * units <= (PANEL - 1) * lanes(p) else lanes(p)
 
 
 @part
 def pack_gate(gate, w, w_row, j0, j1, H, depth, packed):
-    """Pack units of one gate's weights ``w (H, depth)`` between those of the other gates.
-
-    Gates come in their order: zeros follow the units of each, where those of the next will be.
-    """
+    """Pack units of one gate's weights ``w (H, depth)`` beside those of the other gates."""
     block = lanes(w)
-    if in_one_vector(w, H):
-        at = gate * H
-        transpose(w, w_row, packed + at, WIDTH * block, j1 - j0, depth, block - at)
-        return
+    panel = PANEL * block
+    place = gate % PANEL
     for j in range(j0, j1, block):
         units = min(block, H - j)
-        vector = block if units > block // 2 else block // 2
-        panel = PANEL * vector
-        at = j * GATES * depth + gate // PANEL * panel * depth + gate % PANEL * vector
-        transpose(w + j * w_row, w_row, packed + at, panel, units, depth, vector)
+        width = gate_width(w, units)
+        at = j * GATES * depth + gate // PANEL * panel * depth + place * width
+        end = padded(w, PANEL * width) if place == PANEL - 1 else (place + 1) * width
+        transpose(w + j * w_row, w_row, packed + at, panel, units, depth, end - place * width)
 
 
 @part
 def pack_bias(gate, b, j0, j1, H, packed):
-    """Pack units of one gate's biases ``b (H)`` between those of the other gates, likewise."""
+    """Pack units of one gate's biases ``b (H)`` beside those of the other gates, likewise."""
     block = lanes(b)
     for j in range(j0, j1, block):
-        # Not `store_full`: where one vector holds all gates, they do not begin at lines.
-        store(packed + (j * GATES + gate * gate_width(b, H)), load(b + j, j1 - j), block)
+        units = min(block, H - j)
+        width = gate_width(b, units)
+        store(packed + (j * GATES + gate * width), load(b + j, units), width)
 
 
 @inline
@@ -208,42 +198,40 @@ def pack(
             pack_backward(w_f, w_i, w_c, w_o, backward, D, H, j, end)
 
 
-@inline
-def _multiply_panels(rows, block, sums, start, start_row, x, x_row, w, depth):
+@leaf
+def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
+    """``sums = start + x @ w`` for all gates of a block of units."""
+    block = lanes(sums)
     row = GATES * block
-    vector = lanes(sums)
-    columns = GATES * vector
+    width = gate_width(sums, units)
+    if width < block:
+        for gate in range(0, GATES, PANEL):
+            at = gate * width
+            multiply_columns(
+                rows, sums + at, row, start + at, start_row, block, PANEL * width,
+                x, x_row, 1, w + gate * block * depth, depth,
+            )  # fmt: skip
+        return
     if IN_ONE:
         if rows == 1:
             multiply_tile(
-                tile_zero(sums, PANEL, 1), 0, sums, row, start, start_row, vector, block, vector,
-                columns, x, x_row, 1, w, depth,
+                tile_zero(sums, PANEL, 1), 0, sums, row, start, start_row, block, block, block,
+                row, x, x_row, 1, w, depth,
             )  # fmt: skip
             return
     else:
         if rows <= THIN:
             multiply_thin(
-                rows, sums, row, start, start_row, vector, block, vector, columns,
+                rows, sums, row, start, start_row, block, block, block, row,
                 x, x_row, 1, w, depth,
             )  # fmt: skip
             return
     for gate in range(0, GATES, PANEL):
+        at = gate * block
         multiply_panel(
-            rows, sums + gate * block, row, start + gate * block, start_row, vector,
-            block, vector, columns, x, x_row, 1, w + gate * vector * depth, depth,
+            rows, sums + at, row, start + at, start_row, block, block, block, row,
+            x, x_row, 1, w + at * depth, depth,
         )  # fmt: skip
-
-
-@leaf
-def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
-    """``sums (rows, 4, block) = start + x @ w``: all gates of `units` adjacent units."""
-    block = lanes(sums)
-    if units > block // 2:
-        _multiply_panels(rows, block, sums, start, start_row, x, x_row, w, depth)
-    else:
-        _multiply_panels(
-            rows, block, narrow(sums), narrow(start), start_row, narrow(x), x_row, narrow(w), depth
-        )
 
 
 @inline
@@ -267,22 +255,14 @@ def multiply_units(
 @part
 def input_sums(rows, j0, j1, H, sums, apart, bias, x, w_x, D):
     """``sums = b + x W_x``."""
-    if in_one_vector(sums, H):
-        row = GATES * H
-        multiply_vector(rows, sums, row, bias, 0, row, row, x, D, 1, w_x, D)
-    else:
-        multiply_units(rows, j0, j1, H, sums, apart, bias, 1, 0, x, w_x, D, False)
+    multiply_units(rows, j0, j1, H, sums, apart, bias, 1, 0, x, w_x, D, False)
 
 
 @inline
 def add_state_sums(rows, j0, j1, H, sums, apart, h_prev, w_h, backwards):
     """``sums += h W_h``."""
-    if in_one_vector(sums, H):
-        row = GATES * H
-        multiply_vector(rows, sums, row, sums, row, row, row, h_prev, H, 1, w_h, H)
-    else:
-        row = GATES * lanes(sums)
-        multiply_units(rows, j0, j1, H, sums, apart, sums, apart, row, h_prev, w_h, H, backwards)
+    row = GATES * lanes(sums)
+    multiply_units(rows, j0, j1, H, sums, apart, sums, apart, row, h_prev, w_h, H, backwards)
 
 
 @inline
@@ -293,24 +273,29 @@ def pointwise_forward(rows, j0, j1, H, sums, apart, gates, keep, c_prev, c, h):
     Of two blocks at once the operations take turns, since it does not look so far ahead.
     """
     block = lanes(h)
-    next_block = GATES * apart * block
+    row = GATES * block
     j = j0
     while j + block < j1:
+        sums_j = sums + j * GATES * apart
         step_forward(
-            rows, min(2 * block, j1 - j), sums + j * GATES * apart, block, next_block,
+            rows, min(2 * block, j1 - j), sums_j, block,
+            sums_j + row * apart, gate_width(sums, H - j - block), row,
             widen(gates + j), H, keep, widen(c_prev + j), widen(c + j), widen(h + j),
         )  # fmt: skip
         j += 2 * block
     units = j1 - j
+    sums_j = sums + j * GATES * apart
+    width = gate_width(sums, units)
     if units > block // 2:
         step_forward(
-            rows, units, sums + j * GATES * apart, block, 0, gates + j, H, keep,
+            rows, units, sums_j, width, sums_j, width, row, gates + j, H, keep,
             c_prev + j, c + j, h + j,
         )  # fmt: skip
-    elif units > 0:  # also where `in_one_vector`
+    elif units > 0:
+        half = narrow(sums_j)
         step_forward(
-            rows, units, narrow(sums + j * GATES * apart), gate_width(sums, H), 0,
-            narrow(gates + j), H, keep, narrow(c_prev + j), narrow(c + j), narrow(h + j),
+            rows, units, half, width, half, width, row, narrow(gates + j), H, keep,
+            narrow(c_prev + j), narrow(c + j), narrow(h + j),
         )  # fmt: skip
 
 
@@ -321,7 +306,7 @@ def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, tea
     sums : room for the pre-activations of `steps` steps, written.
     gates : written if `keep`.  Of the cell `C` steps are kept.
     """
-    row = GATES * gate_width(sums, H)
+    row = GATES * lanes(sums)
     across = GATES * padded(weights, H)
     w_x = weights + across
     w_h = w_x + across * D

@@ -5,7 +5,7 @@ in place for few rows of `x`; for more a strip of them is packed when its turn c
 their terms in the same order as in `linear`.
 """
 
-from ._jit import inline, leaf, part
+from ._jit import leaf, part
 from .linear import accumulate, multiply, multiply_columns, pack_rows, tile_across, transpose
 from .simd import (
     ROWS,

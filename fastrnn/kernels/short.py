@@ -128,7 +128,8 @@ def lstm_steps_forward(
         add_state_sums(GATE_O, w_o, gates_t, h_t, packed, B, D, H)
         for j in range(0, H, lanes(h)):
             lstm_step_forward(
-                B, min(lanes(h), H - j), gates_t + j, H, 0, gates_t + j, H, True,
+                B, min(lanes(h), H - j), gates_t + j, H, gates_t + j, H, GATES * H, gates_t + j, H,
+                True,
                 c_t + j, c_t + (B * H + j), h_t + (B * H + j),
             )  # fmt: skip
 

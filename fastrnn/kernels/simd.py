@@ -428,26 +428,25 @@ def store(typingctx, p, v, count):
 
 
 @intrinsic
-def load_blocks(typingctx, like, p, apart, count):
-    """`load` for the vectors of `like`, which are as wide as those of `p` or of two such blocks.
+def load_blocks(typingctx, like, p, more, count):
+    """`load` for the vectors of `like`, which are as wide as those of `p` or as two of them.
 
-    The blocks lie `apart` elements from each other.
+    The second one is then at `more`.
     """
     block = p.vector
     blocks = like.vector.lanes // block.lanes
 
     def codegen(context, builder, sig, args):
-        _, p, apart, count = args
+        _, *places, count = args
         parts = []
-        for k in range(blocks):
-            at = _offset(builder, p, builder.mul(apart, apart.type(k)))
+        for k, place in enumerate(places[:blocks]):
             left = builder.sub(count, count.type(k * block.lanes))
-            parts.append(_load_part(builder, block, at, _below(builder, block, left)))
+            parts.append(_load_part(builder, block, place, _below(builder, block, left)))
         order = ir.VectorType(ir.IntType(32), like.vector.lanes)
         order = ir.Constant(order, list(range(like.vector.lanes)))
         return builder.shuffle_vector(parts[0], parts[-1], order)
 
-    return like.vector(like, p, types.intp, types.intp), codegen
+    return like.vector(like, p, p, types.intp), codegen
 
 
 @intrinsic

@@ -41,8 +41,8 @@ def rnn_backward(units, h, dh, dz):
 @njit(error_model="numpy")
 def lstm_forward(rows, units, sums, between, gates, column, keep, c_prev, c, h):
     lstm.step_forward(
-        rows, units, pointer(sums), between, 0, pointer(gates), column, keep,
-        pointer(c_prev), pointer(c), pointer(h),
+        rows, units, pointer(sums), between, pointer(sums), between, 4 * between,
+        pointer(gates), column, keep, pointer(c_prev), pointer(c), pointer(h),
     )  # fmt: skip
 
 
@@ -55,10 +55,13 @@ def lstm_backward(rows, units, column, gates, dgates, c_prev, c, dh, dc):
 
 
 @njit(error_model="numpy")
-def lstm_forward_two(rows, units, sums, between, apart, gates, column, c_prev, c, h):
+def lstm_forward_two(
+    rows, units, sums, between, more, more_between, row, gates, column, c_prev, c, h
+):
     lstm.step_forward(
-        rows, units, pointer(sums), between, apart, widen(pointer(gates)), column, True,
-        widen(pointer(c_prev)), widen(pointer(c)), widen(pointer(h)),
+        rows, units, pointer(sums), between, pointer(more), more_between, row,
+        widen(pointer(gates)), column, True, widen(pointer(c_prev)), widen(pointer(c)),
+        widen(pointer(h)),
     )  # fmt: skip
 
 
@@ -155,14 +158,17 @@ def test_lstm_of_two_blocks_of_units_at_once(dtype: Any) -> None:
         c_prev, dh, dc = (normal((ROWS, units), dtype, seed) for seed in (1, 2, 3))
         exact = exact_lstm(*(array.astype(np.longdouble) for array in (z, c_prev, dh, dc)))
 
-        sums = Lines((2, *z.shape[:2], block), dtype)
-        for first in 0, block:
-            sums.values[first // block, ..., : units - first] = z[..., first : first + block]
+        sums = Lines((*z.shape[:2], block), dtype, z[..., :block])
+        row, width = lstm.GATES * sums.column, units - block
+        more = guarded(ROWS * row, dtype)
+        for gate in range(lstm.GATES):
+            of_gate = more.reshape(ROWS, row)[:, gate * width : (gate + 1) * width]
+            of_gate[...] = z[:, gate, block:]
         gates = Lines(z.shape, dtype)
         old, new, h = (Lines(c_prev.shape, dtype) for _ in range(3))
         old.values[...] = c_prev
         lstm_forward_two(
-            ROWS, units, sums.memory, sums.column, ROWS * lstm.GATES * sums.column,
+            ROWS, units, sums.memory, sums.column, more, width, row,
             gates.memory, gates.column, old.memory, new.memory, h.memory,
         )  # fmt: skip
         got = {"gates": gates.read().copy(), "c": new.read(), "h": h.read()}
