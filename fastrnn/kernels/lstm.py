@@ -204,6 +204,13 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
     block = lanes(sums)
     row = GATES * block
     width = gate_width(sums, units)
+    if IN_ONE:
+        if rows == 1 and PANEL * width <= HALF * block:
+            multiply_tile(
+                tile_zero(sums, HALF, 1), 0, sums, row, start, start_row, block, block, block,
+                PANEL * width, x, x_row, 1, w, depth,
+            )  # fmt: skip
+            return
     if width < block:
         for gate in range(0, GATES, PANEL):
             at = gate * width
