@@ -128,7 +128,7 @@ def test_equals_the_notebook_function_to_the_bit(cell: Cell, large: bool, dtype:
 
     The weights of a large layer pass the caches by when they are packed.
     """
-    problem = cell.problem(50_000 if large else 5, 17, 7, 4, dtype=dtype)
+    problem = cell.problem(100_000 if large else 5, 17, 7, 4, dtype=dtype)
     expected, caches = cell.forward(fastrnn, problem)
     expected |= cell.function(fastrnn, "backward")(problem.da, caches)
     layer = cell.layer(problem.parameters, threads=2)
