@@ -99,8 +99,6 @@ PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 EQUIVALENT: dict[str, dict[str, str]] = {
     "kernels/linear.py": {
         "tile_zero(out, 1, 1)": "a wider tile reads lanes that are not stored",
-        "rows - r >= 3": "the same rows in other tiles",
-        "rows - r != 4": "the same rows in other tiles",
         "rows - r >= tile_rows(tall)": "the same rows in other tiles",
         "columns <= column // 2": "half a vector, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",

@@ -105,10 +105,6 @@ def multiply_narrow(
         multiply_tile(tall, r, out, out_row, start, start_row, kept, column,
                       count, columns, x, x_row, x_step, w, depth)
         r += tile_rows(tall)
-    while rows - r >= 3 and rows - r != 4:
-        multiply_tile(tile_like(panel, 3), r, out, out_row, start, start_row, kept, column,
-                      count, columns, x, x_row, x_step, w, depth)
-        r += 3
     while rows - r >= 2:
         multiply_tile(tile_like(panel, 2), r, out, out_row, start, start_row, kept, column,
                       count, columns, x, x_row, x_step, w, depth)
