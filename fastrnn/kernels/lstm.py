@@ -272,7 +272,7 @@ def add_state_sums(rows, j0, j1, H, sums, apart, h_prev, w_h, backwards):
     multiply_units(rows, j0, j1, H, sums, apart, sums, apart, row, h_prev, w_h, H, backwards)
 
 
-@inline
+@leaf
 def pointwise_forward(rows, j0, j1, H, sums, apart, gates, keep, c_prev, c, h):
     """`step_forward` of units; `sums` as for `input_sums`, the others (rows, H).
 
