@@ -27,6 +27,7 @@ from .linear import (
     transpose,
     zero_row,
 )
+from .lying import FEW, multiply_back
 from .simd import (
     ROWS,
     WIDTH,
@@ -176,16 +177,21 @@ def weight_gradients(x, h, dz, dw_ax, dw_aa, db, N, D, H, g0, g1, scratch):
     """
     depth = passes(N)
     transposed = scratch + accumulate_panel_space(h, depth)
-    zero_row(g1 - g0, db + g0)
+    rows = g1 - g0
+    dw_ax, dw_aa, db = dw_ax + g0 * D, dw_aa + g0 * H, db + g0
+    zero_row(rows, db)
     k = 0
     while k == 0 or k < N:
         n = min(depth, N - k)
         kept = 1 if k > 0 else 0
         dz_k = dz + (k * H + g0)
-        add_rows(g1 - g0, db + g0, dz_k, H, n)
-        transpose(dz_k, H, transposed, n, n, g1 - g0, n)
-        accumulate(g1 - g0, H, dw_aa + g0 * H, H, transposed, n, h + k * H, H, n, kept * H, scratch)
-        accumulate(g1 - g0, D, dw_ax + g0 * D, D, transposed, n, x + k * D, D, n, kept * D, scratch)
+        add_rows(rows, db, dz_k, H, n)
+        transpose(dz_k, H, transposed, n, n, rows, n)
+        accumulate(rows, H, dw_aa, H, transposed, n, h + k * H, H, n, kept * H, scratch)
+        if rows <= FEW:
+            multiply_back(rows, D, dw_ax, D, kept * D, transposed, n, x + k * D, D, n, scratch)
+        else:
+            accumulate(rows, D, dw_ax, D, transposed, n, x + k * D, D, n, kept * D, scratch)
         k += max(depth, 1)
 
 
