@@ -87,8 +87,13 @@ def innermost_loops(code: str) -> Iterator[str]:
 
 
 def product_loops(code: str) -> Iterator[str]:
-    """Loops that do nothing but sum products; those of activations do more."""
+    """Loops that do nothing but sum products; those of activations do more.
+
+    What has a label inside goes over rows, and sums what is left of an unrolled loop elsewhere.
+    """
     for loop in innermost_loops(code):
+        if len(re.findall(r"^\S+:", loop, re.MULTILINE)) > 1:
+            continue
         if set(re.findall(r"\t(f\w+)\tv", loop)) == {"fmla"}:
             yield loop
 
