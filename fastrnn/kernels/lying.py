@@ -1,4 +1,4 @@
-"""Products by weights as they lie, for kernels that read them once or a few times.
+"""Products by matrices as they lie, which are read once or a few times.
 
 Packing pays for itself when weights are used again.  Here they are turned in registers or read
 in place for few rows of `x`; for more a strip of them is packed when its turn comes.  Sums take
