@@ -103,6 +103,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "columns <= column // 2": "half a vector, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",
     },
+    "kernels/lying.py": {"lead > 0": "of no terms, the sums that it starts from"},
     "kernels/lstm.py": {
         "PANEL * units <= (PANEL - 1) * lanes(p)": "gates side by side, or a vector apart",
     },
