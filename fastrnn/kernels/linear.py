@@ -122,34 +122,22 @@ def tile_across(column, columns):
 
 
 @inline
-def multiply_vector(
-    rows, out, out_row, start, start_row, kept, columns, x, x_row, x_step, w, depth
-):
-    """``out = start + x @ w`` for the first `columns` of a panel, which fit a vector."""
-    column = lanes(out)
-    if columns <= column // 2:  # many a CPU does two half vectors in the time of a whole one
-        multiply_narrow(
-            tile_zero(narrow(out), 1, 1), rows, out, out_row, start, start_row, kept, column,
-            column, columns, x, x_row, x_step, w, depth,
-        )  # fmt: skip
-    else:
-        multiply_narrow(
-            tile_zero(out, 1, 1), rows, out, out_row, start, start_row, kept, column, column,
-            columns, x, x_row, x_step, w, depth,
-        )  # fmt: skip
-
-
-@inline
 def multiply_columns(
     rows, out, out_row, start, start_row, kept, columns, x, x_row, x_step, w, depth
 ):
     """``out = start + x @ w`` for the first `columns` of a panel."""
     column = lanes(out)
     across = tile_across(column, columns)
-    if across == column:
-        multiply_vector(
-            rows, out, out_row, start, start_row, kept, columns, x, x_row, x_step, w, depth
-        )
+    if columns <= column // 2:  # many a CPU does two half vectors in the time of a whole one
+        multiply_narrow(
+            tile_zero(narrow(out), 1, 1), rows, out, out_row, start, start_row, kept, column,
+            column, columns, x, x_row, x_step, w, depth,
+        )  # fmt: skip
+    elif across == column:
+        multiply_narrow(
+            tile_zero(out, 1, 1), rows, out, out_row, start, start_row, kept, column, column,
+            columns, x, x_row, x_step, w, depth,
+        )  # fmt: skip
     elif across == HALF * column:
         multiply_narrow(
             tile_zero(out, HALF, 1), rows, out, out_row, start, start_row, kept, column,

@@ -69,11 +69,11 @@ def step_forward(
     h : written.
     """
     for r in range(rows):
-        z, y = sums + r * row, more + r * row
-        i = sigmoid(load_blocks(h, z + GATE_I * between, y + GATE_I * more_between, units))
-        f = sigmoid(load_blocks(h, z + GATE_F * between, y + GATE_F * more_between, units))
-        g = tanh(load_blocks(h, z + GATE_G * between, y + GATE_G * more_between, units))
-        o = sigmoid(load_blocks(h, z + GATE_O * between, y + GATE_O * more_between, units))
+        z, z_more = sums + r * row, more + r * row
+        i = sigmoid(load_blocks(h, z + GATE_I * between, z_more + GATE_I * more_between, units))
+        f = sigmoid(load_blocks(h, z + GATE_F * between, z_more + GATE_F * more_between, units))
+        g = tanh(load_blocks(h, z + GATE_G * between, z_more + GATE_G * more_between, units))
+        o = sigmoid(load_blocks(h, z + GATE_O * between, z_more + GATE_O * more_between, units))
 
         c_r = f * load(c_prev + r * column, units) + i * g
         h_r = o * tanh(c_r)

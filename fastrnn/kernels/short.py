@@ -129,8 +129,7 @@ def lstm_steps_forward(
         for j in range(0, H, lanes(h)):
             lstm_step_forward(
                 B, min(lanes(h), H - j), gates_t + j, H, gates_t + j, H, GATES * H, gates_t + j, H,
-                True,
-                c_t + j, c_t + (B * H + j), h_t + (B * H + j),
+                True, c_t + j, c_t + (B * H + j), h_t + (B * H + j),
             )  # fmt: skip
 
 
