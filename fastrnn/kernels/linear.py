@@ -48,7 +48,8 @@ def multiply_tile(
     """The tile's rows, from row `r` on, of ``out = start + x @ w``; all panels that it spans."""
     panel = WIDTH * lanes(out)
     x = x + r * x_row
-    tile = tile_load(tile, start + r * start_row, column, start_row, kept, columns)
+    if kept > 0:
+        tile = tile_load(tile, start + r * start_row, column, start_row, kept, columns)
     tile_prefetch(tile, out + r * out_row, column, out_row)
     for k in range(depth):
         tile = rank1(tile, w + k * panel, depth * panel, x + k * x_step, x_row)
