@@ -24,7 +24,6 @@ from .simd import (
     store_full,
     tile_like,
     tile_load,
-    tile_prefetch,
     tile_rows,
     tile_store,
     tile_tall,
@@ -50,7 +49,6 @@ def multiply_tile(
     x = x + r * x_row
     if kept > 0:
         tile = tile_load(tile, start + r * start_row, column, start_row, kept, columns)
-    tile_prefetch(tile, out + r * out_row, column, out_row)
     for k in range(depth):
         tile = rank1(tile, w + k * panel, depth * panel, x + k * x_step, x_row)
     tile_store(tile, out + r * out_row, column, out_row, count, columns)

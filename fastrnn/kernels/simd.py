@@ -813,23 +813,6 @@ def tile_store(typingctx, tile, p, column, row, count, columns):
     return types.void(tile, p, *(types.intp,) * 4), codegen
 
 
-@intrinsic
-def tile_prefetch(typingctx, tile, p, column, row):
-    """Ask for the memory of the tile below the one at `p`, which `tile_store` will want."""
-
-    def codegen(context, builder, sig, args):
-        _, p, column, row = args
-        word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
-        write, near, data = (ir.Constant(word, number) for number in (1, 3, 1))
-        below = _offset(builder, p, builder.mul(row, ir.Constant(row.type, tile.rows)))
-        for _, _, offset in _tile_offsets(builder, tile, column, row):
-            line = builder.bitcast(_offset(builder, below, offset), byte)
-            call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [line, write, near, data])
-        return context.get_dummy_value()
-
-    return types.void(tile, p, types.intp, types.intp), codegen
-
-
 # --- transposition ------------------------------------------------------------------
 
 
