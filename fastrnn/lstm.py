@@ -239,7 +239,7 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
     arguments = da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev, dx, da0, dw, db
     sizes = T * B * H, T * B * GATES * H, B * H, B * H, T * B * D
     if is_short(T, B, D, H, dtype):
-        packed = lying_backward_size(T * B, D, H, dtype)
+        packed = lying_backward_size(T * B, H, dtype)
         sums = T * B * GATES * H
         short.lstm_short_backward(*arguments, lying_scratch(dtype, packed, *sizes, sums))
     else:
@@ -334,7 +334,7 @@ def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Arra
         da_next, dc_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, w_f, w_i, w_c, w_o,
         dxt, da_prev, dc_prev, dw, db,
         lying_scratch(
-            dtype, lying_backward_size(B, D, H, dtype),
+            dtype, lying_backward_size(B, H, dtype),
             B * D, *(B * H,) * 5, *(B * H * GATES,) * 2,
         ),
     )  # fmt: skip

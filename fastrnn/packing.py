@@ -124,9 +124,9 @@ def _lying_scratch_size(dtype: np.dtype[Any], packed: int, sizes: tuple[int, ...
 
 
 @lru_cache(256)
-def lying_backward_size(rows: int, D: int, H: int, dtype: np.dtype[Any]) -> int:
-    """Elements that such a kernel packs: all old states or inputs, or a panel of H weights."""
-    return max(rows * paneled(max(D, H), dtype), H * paneled(1, dtype))
+def lying_backward_size(rows: int, H: int, dtype: np.dtype[Any]) -> int:
+    """Elements that such a kernel packs: a panel of old states, inputs or weights."""
+    return max(rows, H) * paneled(1, dtype)
 
 
 @lru_cache(256)

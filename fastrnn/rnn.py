@@ -173,7 +173,7 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     arguments = da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db
     sizes = T * B * H, T * B * H, B * H, T * B * D
     if is_short(T, B, D, H, dtype):
-        packed = lying_backward_size(T * B, D, H, dtype)
+        packed = lying_backward_size(T * B, H, dtype)
         short.rnn_short_backward(*arguments, lying_scratch(dtype, packed, *sizes, T * B * H))
     else:
         packed = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
@@ -257,7 +257,7 @@ def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
     db = np.empty((H, 1), dtype)
     cells.rnn_cell_backward(
         da_next, a_next, a_prev, xt, w_ax, w_aa, dxt, da_prev, dw_ax, dw_aa, db,
-        lying_scratch(dtype, lying_backward_size(B, D, H, dtype), B * D, B * H, B * H, B * H),
+        lying_scratch(dtype, lying_backward_size(B, H, dtype), B * D, B * H, B * H, B * H),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
 

@@ -14,7 +14,6 @@ from .linear import (
     HALF,
     STREAM,
     THIN,
-    accumulate,
     accumulate_panel_space,
     add_row,
     add_rows,
@@ -31,6 +30,7 @@ from .linear import (
     transpose,
     zero_row,
 )
+from .lying import outer
 from .simd import (
     ROWS,
     WIDTH,
@@ -427,8 +427,8 @@ def weight_gradients(x, h, dgates, dw, db, N, D, H, g0, g1, scratch):
         dgates_k = dgates + (k * GATES * H + g0)
         add_rows(rows, db + g0, dgates_k, GATES * H, n)
         transpose(dgates_k, GATES * H, transposed, n, n, rows, n)
-        accumulate(rows, H, out, H + D, transposed, n, h + k * H, H, n, kept * H, scratch)
-        accumulate(rows, D, out + H, H + D, transposed, n, x + k * D, D, n, kept * D, scratch)
+        outer(rows, H, out, H + D, transposed, n, h + k * H, H, n, kept * H, scratch)
+        outer(rows, D, out + H, H + D, transposed, n, x + k * D, D, n, kept * D, scratch)
         k += max(depth, 1)
 
 

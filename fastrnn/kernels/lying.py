@@ -6,9 +6,8 @@ their terms in the same order as in `linear`.
 """
 
 from ._jit import leaf, part
-from .linear import accumulate, multiply, multiply_columns, pack_rows, tile_across, transpose
+from .linear import accumulate, multiply_columns, tile_across, transpose
 from .simd import (
-    ROWS,
     WIDTH,
     before_line,
     lanes,
@@ -146,8 +145,11 @@ def _multiply_rows_tile(tile, r, columns, out, out_row, kept, x, x_row, w, w_row
     for k in range(0, depth, NEAR):
         for j in range(0, columns, across):
             at = out + (r * out_row + j)
-            read = kept if k == 0 else column
-            total = tile_load(tile, at, column, out_row, read, across)
+            total = tile
+            if k > 0:
+                total = tile_load(tile, at, column, out_row, column, across)
+            elif kept > 0:
+                total = tile_load(tile, at, column, out_row, kept, across)
             for i in range(k, min(k + NEAR, depth)):
                 total = rank1(total, w + (i * w_row + j), 0, x + (r * x_row + i), x_row)
             tile_store(total, at, column, out_row, column, across)
@@ -169,12 +171,9 @@ def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, 
 
 
 @part
-def outer(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, packed):
-    """``out = sum over few k of outer(x[k], y[k])``; ``x_t[i][k] = x[k][i]``."""
-    pack_rows(columns, y, y_row, 0, depth, packed, depth)
-    for r in range(0, rows, 4 * ROWS):
-        out_r = out + r * out_row
-        multiply(
-            min(4 * ROWS, rows - r), columns, out_r, out_row, out_r, out_row, 0,
-            x_t + r * x_row, x_row, 1, packed, depth,
-        )  # fmt: skip
+def outer(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
+    """`accumulate`; of few `k` or few rows by what lies in `y`."""
+    if depth <= FEW or rows <= FEW:
+        multiply_back(rows, columns, out, out_row, kept, x_t, x_row, y, y_row, depth, packed)
+    else:
+        accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed)

@@ -12,7 +12,6 @@ from .head import predict
 from .linear import (
     HALF,
     STREAM,
-    accumulate,
     accumulate_panel_space,
     add_row,
     add_rows,
@@ -27,7 +26,7 @@ from .linear import (
     transpose,
     zero_row,
 )
-from .lying import FEW, multiply_back
+from .lying import outer
 from .simd import (
     ROWS,
     WIDTH,
@@ -187,11 +186,8 @@ def weight_gradients(x, h, dz, dw_ax, dw_aa, db, N, D, H, g0, g1, scratch):
         dz_k = dz + (k * H + g0)
         add_rows(rows, db, dz_k, H, n)
         transpose(dz_k, H, transposed, n, n, rows, n)
-        accumulate(rows, H, dw_aa, H, transposed, n, h + k * H, H, n, kept * H, scratch)
-        if rows <= FEW:
-            multiply_back(rows, D, dw_ax, D, kept * D, transposed, n, x + k * D, D, n, scratch)
-        else:
-            accumulate(rows, D, dw_ax, D, transposed, n, x + k * D, D, n, kept * D, scratch)
+        outer(rows, H, dw_aa, H, transposed, n, h + k * H, H, n, kept * H, scratch)
+        outer(rows, D, dw_ax, D, transposed, n, x + k * D, D, n, kept * D, scratch)
         k += max(depth, 1)
 
 

@@ -66,9 +66,9 @@ def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, 
 
 
 @njit(error_model="numpy")
-def outer(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, packed):
+def outer(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
     lying.outer(
-        rows, columns, pointer(out), out_row, pointer(x_t), x_row, pointer(y), y_row, depth,
+        rows, columns, pointer(out), out_row, pointer(x_t), x_row, pointer(y), y_row, depth, kept,
         pointer(packed),
     )  # fmt: skip
 
@@ -137,11 +137,12 @@ def test_multiply_back(dtype: Any) -> None:
 def test_outer(dtype: Any) -> None:
     for depth, rows, columns in product(ROWS, SIZES, SIZES):
         x_t, y = Matrix((rows, depth), dtype, 0), Matrix((depth, columns), dtype, 1)
-        panel = WIDTH * lanes(dtype)
-        packed = guarded(depth * -(-columns // panel) * panel, dtype)
+        packed = guarded(depth * WIDTH * lanes(dtype), dtype)
         out = Matrix((rows, columns), dtype)
-        outer(
-            rows, columns, out.memory, out.row, x_t.memory, x_t.row, y.memory, y.row, depth, packed
-        )
-        out.assert_holds(x_t.values @ y.values)
+        for kept in (0, columns):
+            outer(
+                rows, columns, out.memory, out.row, x_t.memory, x_t.row, y.memory, y.row, depth,
+                kept, packed,
+            )  # fmt: skip
+            out.assert_holds((2 if kept else 1) * (x_t.values @ y.values))
         assert_untouched(packed)
