@@ -32,7 +32,7 @@ def softmax_each(N, O, y):
 def predict(h, w_y, b_y, packed, y, N, H, O):
     """``y = softmax(h @ w_y.T + b_y)``, row by row; `packed` holds whole panels."""
     pack_columns(O, w_y, H, H, packed)
-    multiply(N, O, y, O, b_y, 0, O, h, H, 1, packed, H)
+    multiply(N, O, y, O, b_y, 0, True, h, H, packed, H)
     softmax_each(N, O, y)
 
 
@@ -53,7 +53,7 @@ def output_backward(dz, h, w_y, da, dw, db, scratch):
     reverse_axes(pointer(dz), rows, O, B, T)
 
     pack_rows(H, w_y, H, 0, O, packed, O)
-    multiply(N, H, dh, H, dh, H, 0, rows, O, 1, packed, O)
+    multiply(N, H, dh, H, dh, H, False, rows, O, packed, O)
     reverse_axes(dh, pointer(da), T, B, H)
 
     depth = passes(N)
@@ -64,6 +64,5 @@ def output_backward(dz, h, w_y, da, dw, db, scratch):
         n = min(depth, N - k)
         add_rows(O, pointer(db), rows + k * O, O, n)
         transpose(rows + k * O, O, transposed, n, n, O, n)
-        kept = H if k > 0 else 0
-        accumulate(O, H, dw, H, transposed, n, h + k * H, H, n, kept, packed)
+        accumulate(O, H, dw, H, transposed, n, h + k * H, H, n, k > 0, packed)
         k += max(depth, 1)

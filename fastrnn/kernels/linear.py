@@ -6,8 +6,7 @@ output element is one accumulator that takes its terms in the order of ``k``, so
 depend on nothing but its own row of `x` and its own column of `w`: not on the tile it
 falls in, the rows around it, or where a sum over ``k`` is interrupted and taken up again.
 
-Operands are described in elements: ``_row`` from one row to the next, ``_step`` from one
-``k`` to the next, ``column`` from one vector of a panel to the next.
+Operands are described in elements: ``_row`` from one row to the next.
 """
 
 from ._jit import inline, leaf, part
@@ -41,27 +40,23 @@ DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in 
 
 @leaf
 def multiply_tile(
-    tile, r, out, out_row, start, start_row, kept, column, count, columns,
-    x, x_row, x_step, w, depth,
+    tile, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
 ):  # fmt: skip
     """The tile's rows, from row `r` on, of ``out = start + x @ w``; all panels that it spans."""
     panel = WIDTH * lanes(out)
     x = x + r * x_row
-    if kept > 0:
-        tile = tile_load(tile, start + r * start_row, column, start_row, kept, columns)
+    if kept:  # else not even with all lanes masked: that would wait for the memory
+        tile = tile_load(tile, start + r * start_row, start_row, columns)
     for k in range(depth):
-        tile = rank1(tile, w + k * panel, depth * panel, x + k * x_step, x_row)
-    tile_store(tile, out + r * out_row, column, out_row, count, columns)
+        tile = rank1(tile, w + k * panel, depth * panel, x + k, x_row)
+    tile_store(tile, out + r * out_row, out_row, columns)
 
 
 @part
-def multiply_panel(
-    rows, out, out_row, start, start_row, kept, column, count, columns, x, x_row, x_step, w, depth
-):
+def multiply_panel(rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
     """``out = start + x @ w`` for all rows of one panel.
 
-    Of each vector `count` lanes are written, of a row at most `columns`.  Of `start` only the
-    first `kept` lanes are read, the others are zero: with ``kept = 0`` the product starts from
+    Of each row at most `columns` are read and written.  Unless `kept`, the product starts from
     nothing.  The last rows are divided evenly: a tile of one or two would wait for its weights.
     """
     # fmt: off
@@ -70,47 +65,46 @@ def multiply_panel(
         left = rows - r
         size = ROWS if left >= 2 * ROWS else left if left <= ROWS else (left + 1) // 2
         if ROWS >= 6 and size == 6:
-            multiply_tile(tile_zero(out, WIDTH, 6), r, out, out_row, start, start_row, kept, column,
-                          count, columns, x, x_row, x_step, w, depth)
+            multiply_tile(tile_zero(out, WIDTH, 6), r, out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth)
         elif ROWS >= 6 and size == 5:
-            multiply_tile(tile_zero(out, WIDTH, 5), r, out, out_row, start, start_row, kept, column,
-                          count, columns, x, x_row, x_step, w, depth)
+            multiply_tile(tile_zero(out, WIDTH, 5), r, out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth)
         elif size == 4:
-            multiply_tile(tile_zero(out, WIDTH, 4), r, out, out_row, start, start_row, kept, column,
-                          count, columns, x, x_row, x_step, w, depth)
+            multiply_tile(tile_zero(out, WIDTH, 4), r, out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth)
         elif size == 3:
-            multiply_tile(tile_zero(out, WIDTH, 3), r, out, out_row, start, start_row, kept, column,
-                          count, columns, x, x_row, x_step, w, depth)
+            multiply_tile(tile_zero(out, WIDTH, 3), r, out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth)
         elif size == 2:
-            multiply_tile(tile_zero(out, WIDTH, 2), r, out, out_row, start, start_row, kept, column,
-                          count, columns, x, x_row, x_step, w, depth)
+            multiply_tile(tile_zero(out, WIDTH, 2), r, out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth)
         else:
-            multiply_tile(tile_zero(out, WIDTH, 1), r, out, out_row, start, start_row, kept, column,
-                          count, columns, x, x_row, x_step, w, depth)
+            multiply_tile(tile_zero(out, WIDTH, 1), r, out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth)
         r += size
     # fmt: on
 
 
 @part
 def multiply_narrow(
-    panel, rows, out, out_row, start, start_row, kept, column, count, columns,
-    x, x_row, x_step, w, depth,
+    panel, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
 ):  # fmt: skip
     """`multiply_panel` for columns that fit the tile `panel`: some vectors, or half of one."""
     # fmt: off
     r = 0
     tall = tile_tall(panel)
     while rows - r >= tile_rows(tall):
-        multiply_tile(tall, r, out, out_row, start, start_row, kept, column,
-                      count, columns, x, x_row, x_step, w, depth)
+        multiply_tile(tall, r, out, out_row, start, start_row, kept,
+                      columns, x, x_row, w, depth)
         r += tile_rows(tall)
     while rows - r >= 2:
-        multiply_tile(tile_like(panel, 2), r, out, out_row, start, start_row, kept, column,
-                      count, columns, x, x_row, x_step, w, depth)
+        multiply_tile(tile_like(panel, 2), r, out, out_row, start, start_row, kept,
+                      columns, x, x_row, w, depth)
         r += 2
     if rows - r == 1:
-        multiply_tile(tile_like(panel, 1), r, out, out_row, start, start_row, kept, column,
-                      count, columns, x, x_row, x_step, w, depth)
+        multiply_tile(tile_like(panel, 1), r, out, out_row, start, start_row, kept,
+                      columns, x, x_row, w, depth)
     # fmt: on
 
 
@@ -121,43 +115,36 @@ def tile_across(column, columns):
 
 
 @inline
-def multiply_columns(
-    rows, out, out_row, start, start_row, kept, columns, x, x_row, x_step, w, depth
-):
+def multiply_columns(rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
     """``out = start + x @ w`` for the first `columns` of a panel."""
     column = lanes(out)
     across = tile_across(column, columns)
     if columns <= column // 2:  # many a CPU does two half vectors in the time of a whole one
         multiply_narrow(
-            tile_zero(narrow(out), 1, 1), rows, out, out_row, start, start_row, kept, column,
-            column, columns, x, x_row, x_step, w, depth,
+            tile_zero(narrow(out), 1, 1), rows, out, out_row, start, start_row, kept, columns,
+            x, x_row, w, depth,
         )  # fmt: skip
     elif across == column:
         multiply_narrow(
-            tile_zero(out, 1, 1), rows, out, out_row, start, start_row, kept, column, column,
-            columns, x, x_row, x_step, w, depth,
+            tile_zero(out, 1, 1), rows, out, out_row, start, start_row, kept, columns,
+            x, x_row, w, depth,
         )  # fmt: skip
     elif across == HALF * column:
         multiply_narrow(
-            tile_zero(out, HALF, 1), rows, out, out_row, start, start_row, kept, column,
-            column, columns, x, x_row, x_step, w, depth,
+            tile_zero(out, HALF, 1), rows, out, out_row, start, start_row, kept, columns,
+            x, x_row, w, depth,
         )  # fmt: skip
     elif across == 3 * column and not PAIRS:
         multiply_narrow(
-            tile_zero(out, 3, 1), rows, out, out_row, start, start_row, kept, column, column,
-            columns, x, x_row, x_step, w, depth,
+            tile_zero(out, 3, 1), rows, out, out_row, start, start_row, kept, columns,
+            x, x_row, w, depth,
         )  # fmt: skip
     else:
-        multiply_panel(
-            rows, out, out_row, start, start_row, kept, column, column,
-            columns, x, x_row, x_step, w, depth,
-        )  # fmt: skip
+        multiply_panel(rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth)
 
 
 @part
-def multiply_thin(
-    rows, out, out_row, start, start_row, kept, column, count, columns, x, x_row, x_step, w, depth
-):
+def multiply_thin(rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
     """`multiply_panel` of at most `THIN` rows for adjacent panels; how many columns are done.
 
     An addition takes some four cycles, and two can begin in each: the eight sums of a tile of
@@ -169,49 +156,49 @@ def multiply_thin(
     left = columns if rows > 0 else 0
     while left > 0:
         vectors = (left + lanes(out) - 1) // lanes(out)
-        at = done * column
-        w_at = w + done * lanes(out) * depth
+        at = done * lanes(out)
+        w_at = w + at * depth
         if rows > 1:
             if vectors < 4:
                 break
             if PAIRS:
                 multiply_tile(tile_zero(out, 4, 2), 0, out + at, out_row, start + at, start_row,
-                              kept, column, count, left, x, x_row, x_step, w_at, depth)
+                              kept, left, x, x_row, w_at, depth)
                 if rows == 3:
                     multiply_tile(tile_zero(out, 4, 1), 2, out + at, out_row, start + at, start_row,
-                                  kept, column, count, left, x, x_row, x_step, w_at, depth)
+                                  kept, left, x, x_row, w_at, depth)
             done += 4
         elif vectors >= 8:
             multiply_tile(tile_zero(out, 8, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+                          kept, left, x, x_row, w_at, depth)
             done += 8
         elif vectors == 7:
             multiply_tile(tile_zero(out, 7, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+                          kept, left, x, x_row, w_at, depth)
             done += 7
         elif vectors == 6:
             multiply_tile(tile_zero(out, 6, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+                          kept, left, x, x_row, w_at, depth)
             done += 6
         elif vectors == 5:
             multiply_tile(tile_zero(out, 5, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+                          kept, left, x, x_row, w_at, depth)
             done += 5
         elif vectors == 4:
             multiply_tile(tile_zero(out, 4, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+                          kept, left, x, x_row, w_at, depth)
             done += 4
         elif vectors == 3:
             multiply_tile(tile_zero(out, 3, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+                          kept, left, x, x_row, w_at, depth)
             done += 3
         elif vectors == 2:
             multiply_tile(tile_zero(out, 2, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+                          kept, left, x, x_row, w_at, depth)
             done += 2
         else:
             multiply_tile(tile_zero(out, 1, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, column, count, left, x, x_row, x_step, w_at, depth)
+                          kept, left, x, x_row, w_at, depth)
             done += 1
         left = columns - done * lanes(out)
     # fmt: on
@@ -219,37 +206,31 @@ def multiply_thin(
 
 
 @inline
-def multiply_between(
-    j0, j1, rows, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth
-):
+def multiply_between(j0, j1, rows, out, out_row, start, start_row, kept, x, x_row, w, depth):
     """``out = start + x @ w`` for the columns from `j0` to `j1`; `j0` halves a panel or is whole.
 
-    `kept` is positive, or 0 to start from nothing.
+    Unless `kept`, from nothing instead of `start`.
     """
-    column = lanes(out)
-    panel = WIDTH * column
-    kept = min(column, kept)
+    panel = WIDTH * lanes(out)
     j = j0
     if rows <= THIN and j % panel == 0:
         j += multiply_thin(
-            rows, out + j, out_row, start + j, start_row, kept, column, column, j1 - j,
-            x, x_row, x_step, w + j * depth, depth,
+            rows, out + j, out_row, start + j, start_row, kept, j1 - j,
+            x, x_row, w + j * depth, depth,
         )  # fmt: skip
     while j < j1:
         before = j % panel
         multiply_columns(
             rows, out + j, out_row, start + j, start_row, kept, min(j1 - j, panel - before),
-            x, x_row, x_step, w + ((j - before) * depth + before), depth,
+            x, x_row, w + ((j - before) * depth + before), depth,
         )  # fmt: skip
         j += panel - before
 
 
 @part
-def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth):
+def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, w, depth):
     """``out = start + x @ w`` over adjacent columns; `kept` as for `multiply_between`."""
-    multiply_between(
-        0, columns, rows, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth
-    )
+    multiply_between(0, columns, rows, out, out_row, start, start_row, kept, x, x_row, w, depth)
 
 
 # --- packing ------------------------------------------------------------------------
@@ -332,14 +313,14 @@ def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, p
 
     x_t : the transpose of `x`, ``x_t[i][k] = x[k][i]``.
     y : ``y[k][j]``; each panel of its columns is copied to `packed`.
-    kept : `columns`, or 0 to start from nothing.
+    kept : whether `out` is added to, or overwritten.
     """
     column = lanes(out)
     for j in range(0, columns, WIDTH * column):
         _pack_panel(y + j, y_row, columns - j, tile_across(column, columns - j), depth, packed)
         multiply_columns(
-            rows, out + j, out_row, out + j, out_row, min(column, kept), columns - j,
-            x_t, x_row, 1, packed, depth,
+            rows, out + j, out_row, out + j, out_row, kept, columns - j,
+            x_t, x_row, packed, depth,
         )  # fmt: skip
 
 

@@ -207,37 +207,36 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
     if IN_ONE:  # noqa: SIM102 - of a constant alone Numba drops the branch
         if rows == 1 and PANEL * width <= HALF * block:
             multiply_tile(
-                tile_zero(sums, HALF, 1), 0, sums, row, start, start_row, block, block, block,
-                PANEL * width, x, x_row, 1, w, depth,
+                tile_zero(sums, HALF, 1), 0, sums, row, start, start_row, True,
+                PANEL * width, x, x_row, w, depth,
             )  # fmt: skip
             return
     if width < block:
         for gate in range(0, GATES, PANEL):
             at = gate * width
             multiply_columns(
-                rows, sums + at, row, start + at, start_row, block, PANEL * width,
-                x, x_row, 1, w + gate * block * depth, depth,
+                rows, sums + at, row, start + at, start_row, True, PANEL * width,
+                x, x_row, w + gate * block * depth, depth,
             )  # fmt: skip
         return
     if IN_ONE:
         if rows == 1:
             multiply_tile(
-                tile_zero(sums, PANEL, 1), 0, sums, row, start, start_row, block, block, block,
-                row, x, x_row, 1, w, depth,
+                tile_zero(sums, PANEL, 1), 0, sums, row, start, start_row, True,
+                row, x, x_row, w, depth,
             )  # fmt: skip
             return
     else:
         if rows <= THIN:
             multiply_thin(
-                rows, sums, row, start, start_row, block, block, block, row,
-                x, x_row, 1, w, depth,
+                rows, sums, row, start, start_row, True, row, x, x_row, w, depth
             )  # fmt: skip
             return
     for gate in range(0, GATES, PANEL):
         at = gate * block
         multiply_panel(
-            rows, sums + at, row, start + at, start_row, block, block, block, row,
-            x, x_row, 1, w + at * depth, depth,
+            rows, sums + at, row, start + at, start_row, True, row,
+            x, x_row, w + at * depth, depth,
         )  # fmt: skip
 
 
@@ -386,8 +385,8 @@ def backward_steps(
         if phase > 1:
             first = t < 0
             multiply_between(
-                j0, j1, rows, dh_b, H, dh_b if first else dh_out + state, H, 0 if first else H,
-                dgates + GATES * (state + B * H), GATES * H, 1, weights, GATES * H,
+                j0, j1, rows, dh_b, H, dh_b if first else dh_out + state, H, not first,
+                dgates + GATES * (state + B * H), GATES * H, weights, GATES * H,
             )  # fmt: skip
         if phase <= T:
             if phase == 1:
@@ -423,12 +422,11 @@ def weight_gradients(x, h, dgates, dw, db, N, D, H, g0, g1, scratch):
     k = 0
     while k == 0 or k < N:
         n = min(depth, N - k)
-        kept = 1 if k > 0 else 0
         dgates_k = dgates + (k * GATES * H + g0)
         add_rows(rows, db + g0, dgates_k, GATES * H, n)
         transpose(dgates_k, GATES * H, transposed, n, n, rows, n)
-        outer(rows, H, out, H + D, transposed, n, h + k * H, H, n, kept * H, scratch)
-        outer(rows, D, out + H, H + D, transposed, n, x + k * D, D, n, kept * D, scratch)
+        outer(rows, H, out, H + D, transposed, n, h + k * H, H, n, k > 0, scratch)
+        outer(rows, D, out + H, H + D, transposed, n, x + k * D, D, n, k > 0, scratch)
         k += max(depth, 1)
 
 
@@ -436,7 +434,7 @@ def weight_gradients(x, h, dgates, dw, db, N, D, H, g0, g1, scratch):
 def input_gradient(dgates, weights, dx, rows, D, H):
     """``dx (rows, D)`` from ``dgates (rows, 4, H)``."""
     w_x = weights + paneled(weights, H) * GATES * H
-    multiply(rows, D, dx, D, dx, D, 0, dgates, GATES * H, 1, w_x, GATES * H)
+    multiply(rows, D, dx, D, dx, D, False, dgates, GATES * H, w_x, GATES * H)
 
 
 # --- what the layer object calls ----------------------------------------------------

@@ -45,8 +45,8 @@ def _multiply_strips(
             start_j = out_j if k > 0 else start + j
             start_j_row = out_row if k > 0 else start_row
             multiply_columns(
-                rows, out_j, out_row, start_j, start_j_row, column, columns - j,
-                x + k, x_row, 1, packed, n,
+                rows, out_j, out_row, start_j, start_j_row, True, columns - j,
+                x + k, x_row, packed, n,
             )  # fmt: skip
             k += STRIP
 
@@ -78,10 +78,10 @@ def _multiply_block_tile(
 ):
     block = tile_columns(tile)
     for j in range(0, columns, block):
-        total = tile_load(tile, start + (r * start_row + j), block, start_row, block, block)
+        total = tile_load(tile, start + (r * start_row + j), start_row, block)
         for k in range(0, depth, block):
             total = rank_block(total, w + (j * w_row + k), w_row, x + (r * x_row + k), x_row)
-        tile_store(total, out + (r * out_row + j), block, out_row, block, block)
+        tile_store(total, out + (r * out_row + j), out_row, block)
 
 
 @part
@@ -140,19 +140,16 @@ def _multiply_rows(panel, rows, columns, out, out_row, kept, x, x_row, w, w_row,
 
 @leaf
 def _multiply_rows_tile(tile, r, columns, out, out_row, kept, x, x_row, w, w_row, depth):
-    column = lanes(out)
     across = tile_columns(tile)
     for k in range(0, depth, NEAR):
         for j in range(0, columns, across):
             at = out + (r * out_row + j)
             total = tile
-            if k > 0:
-                total = tile_load(tile, at, column, out_row, column, across)
-            elif kept > 0:
-                total = tile_load(tile, at, column, out_row, kept, across)
+            if kept or k > 0:
+                total = tile_load(tile, at, out_row, across)
             for i in range(k, min(k + NEAR, depth)):
                 total = rank1(total, w + (i * w_row + j), 0, x + (r * x_row + i), x_row)
-            tile_store(total, at, column, out_row, column, across)
+            tile_store(total, at, out_row, across)
 
 
 @part
@@ -161,9 +158,7 @@ def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, 
     panel = tile_zero(out, WIDTH, 1)
     whole = columns - columns % tile_columns(panel) if depth > 0 else 0
     if whole > 0:
-        _multiply_rows(
-            panel, rows, whole, out, out_row, min(kept, lanes(out)), x, x_row, w, w_row, depth
-        )
+        _multiply_rows(panel, rows, whole, out, out_row, kept, x, x_row, w, w_row, depth)
     accumulate(
         rows, columns - whole, out + whole, out_row, x, x_row, w + whole, w_row, depth,
         kept, packed,

@@ -16,5 +16,4 @@ def multiply_tile(w, x, out, repeats):
     for _ in range(repeats):
         for k in range(depth):
             tile = rank1(tile, w + k * tile_columns(tile), 0, x + k * ROWS, 1)
-    lanes = columns // WIDTH
-    tile_store(tile, out, lanes, columns, lanes, lanes)
+    tile_store(tile, out, columns, columns)

@@ -111,10 +111,10 @@ def forward_steps(x, weights, h, T, B, D, H, steps, team, leads):
             together = n if rows == B else 1  # steps whose rows lie evenly spaced
             for k in range(0, n, together):
                 multiply_between(
-                    j0, j1, rows * together, h_t + k * B * H, H, weights, 0, H,
-                    x + ((t + k) * B + b0) * D, D, 1, w_x, D,
+                    j0, j1, rows * together, h_t + k * B * H, H, weights, 0, True,
+                    x + ((t + k) * B + b0) * D, D, w_x, D,
                 )  # fmt: skip
-        multiply_between(j0, j1, rows, h_t, H, h_t, H, H, h_prev, H, 1, w_h, H)
+        multiply_between(j0, j1, rows, h_t, H, h_t, H, True, h_prev, H, w_h, H)
         count, units = runs(rows, j0, j1, H)
         for r in range(count):
             step_forward(units, h_t + (r * H + j0))
@@ -145,8 +145,8 @@ def backward_steps(
         if phase > 1:
             first = t < 0
             multiply_between(
-                j0, j1, rows, dh_b, H, dh_b if first else dh_out + at, H, 0 if first else H,
-                dz + (at + B * H), H, 1, weights, H,
+                j0, j1, rows, dh_b, H, dh_b if first else dh_out + at, H, not first,
+                dz + (at + B * H), H, weights, H,
             )  # fmt: skip
         if phase <= T:
             count, units = runs(rows, j0, j1, H)
@@ -182,12 +182,11 @@ def weight_gradients(x, h, dz, dw_ax, dw_aa, db, N, D, H, g0, g1, scratch):
     k = 0
     while k == 0 or k < N:
         n = min(depth, N - k)
-        kept = 1 if k > 0 else 0
         dz_k = dz + (k * H + g0)
         add_rows(rows, db, dz_k, H, n)
         transpose(dz_k, H, transposed, n, n, rows, n)
-        outer(rows, H, dw_aa, H, transposed, n, h + k * H, H, n, kept * H, scratch)
-        outer(rows, D, dw_ax, D, transposed, n, x + k * D, D, n, kept * D, scratch)
+        outer(rows, H, dw_aa, H, transposed, n, h + k * H, H, n, k > 0, scratch)
+        outer(rows, D, dw_ax, D, transposed, n, x + k * D, D, n, k > 0, scratch)
         k += max(depth, 1)
 
 
@@ -195,7 +194,7 @@ def weight_gradients(x, h, dz, dw_ax, dw_aa, db, N, D, H, g0, g1, scratch):
 def input_gradient(dz, weights, dx, rows, D, H):
     """``dx (rows, D)`` from ``dz (rows, H)``."""
     w_x = weights + paneled(weights, H) * H
-    multiply(rows, D, dx, D, dx, D, 0, dz, H, 1, w_x, H)
+    multiply(rows, D, dx, D, dx, D, False, dz, H, w_x, H)
 
 
 # --- what the layer object calls ----------------------------------------------------
@@ -248,8 +247,8 @@ def rnn_step(x, weights, z, h):
     weights, z, h = pointer(weights), pointer(z), pointer(h)
     w_x = weights + padded(weights, H)
     w_h = w_x + paneled(weights, H) * D
-    multiply(B, H, z, H, weights, 0, H, pointer(x), D, 1, w_x, D)
-    multiply(B, H, z, H, z, H, H, h, H, 1, w_h, H)
+    multiply(B, H, z, H, weights, 0, True, pointer(x), D, w_x, D)
+    multiply(B, H, z, H, z, H, True, h, H, w_h, H)
     step_forward(B * H, z)
     copy_row(B * H, h, z)
 

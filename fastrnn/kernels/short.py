@@ -82,11 +82,11 @@ def rnn_short_backward(da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa,
         rnn_step_backward(B * H, h + at, dh, dz + at)
         if t > 0:
             copy_row(B * H, dh, dh_out + (at - B * H))
-        multiply_back(B, H, dh, H, H if t > 0 else 0, dz + at, H, w_aa, H, H, packed)
-    multiply_back(N, D, dx_rows, D, 0, dz, H, w_ax, D, H, packed)
+        multiply_back(B, H, dh, H, t > 0, dz + at, H, w_aa, H, H, packed)
+    multiply_back(N, D, dx_rows, D, False, dz, H, w_ax, D, H, packed)
     transpose(dz, H, dz_columns, N, N, H, N)
-    outer(H, D, pointer(dw_ax), D, dz_columns, N, x_rows, D, N, 0, packed)
-    outer(H, H, pointer(dw_aa), H, dz_columns, N, h_prev, H, N, 0, packed)
+    outer(H, D, pointer(dw_ax), D, dz_columns, N, x_rows, D, N, False, packed)
+    outer(H, H, pointer(dw_aa), H, dz_columns, N, h_prev, H, N, False, packed)
     zero_row(H, pointer(db))
     add_rows(H, pointer(db), dz, H, N)
     transpose(dh, H, pointer(da0), B, B, H, B)
@@ -135,10 +135,10 @@ def lstm_steps_forward(
 
 @inline
 def through_gate(gate, w, dgates, kept, out, columns, packed, N, D, H):
-    """Add one gate's part to ``out (N, columns)``, of which the first one keeps `kept` or 0."""
+    """Add one gate's part to ``out (N, columns)``, of which the first adds only if `kept`."""
     at = dgates + gate * H
     multiply_back(
-        N, columns, out, columns, kept if gate == GATE_I else columns, at, GATES * H,
+        N, columns, out, columns, kept or gate != GATE_I, at, GATES * H,
         w, H + D, H, packed,
     )  # fmt: skip
 
@@ -211,12 +211,11 @@ def lstm_short_backward(
         lstm_step_back(B, 0, H, H, gates + GATES * at, dgates_t, c_prev + at, c + at, dh, dc)
         if t > 0:
             copy_row(B * H, dh, dh_out + (at - B * H))
-        kept = H if t > 0 else 0
-        through_gates(w_f, w_i, w_c, w_o, dgates_t, kept, dh, H, packed, B, D, H)
-    through_gates(w_f + H, w_i + H, w_c + H, w_o + H, dgates, 0, dx_rows, D, packed, N, D, H)
+        through_gates(w_f, w_i, w_c, w_o, dgates_t, t > 0, dh, H, packed, B, D, H)
+    through_gates(w_f + H, w_i + H, w_c + H, w_o + H, dgates, False, dx_rows, D, packed, N, D, H)
     transpose(dgates, GATES * H, dgates_columns, N, N, GATES * H, N)
-    outer(GATES * H, H, dw, H + D, dgates_columns, N, pointer(h_prev), H, N, 0, packed)
-    outer(GATES * H, D, dw + H, H + D, dgates_columns, N, pointer(x_rows), D, N, 0, packed)
+    outer(GATES * H, H, dw, H + D, dgates_columns, N, pointer(h_prev), H, N, False, packed)
+    outer(GATES * H, D, dw + H, H + D, dgates_columns, N, pointer(x_rows), D, N, False, packed)
     zero_row(GATES * H, db)
     add_rows(GATES * H, db, dgates, GATES * H, N)
     transpose(dh, H, pointer(da0), B, B, H, B)

@@ -762,55 +762,49 @@ def _keep_rolled(builder):
     builder.call(nothing, [], attrs=("convergent",))
 
 
-def _tile_offsets(builder, tile, column, row):
-    """Each register's vector and number, and its offset when columns and rows lie so far apart."""
+def _tile_places(builder, tile, p, row):
+    """Each register's vector and number, and its address in rows so far apart."""
     for r in range(tile.rows):
+        begin = _offset(builder, p, builder.mul(row, ir.Constant(row.type, r)))
         for v in range(tile.width):
-            across = builder.mul(column, ir.Constant(column.type, v))
-            down = builder.mul(row, ir.Constant(row.type, r))
-            yield v, r * tile.width + v, builder.add(across, down)
+            place = _offset(builder, begin, ir.Constant(row.type, v * tile.vector.lanes))
+            yield v, r * tile.width + v, place
 
 
-def _tile_lanes(builder, tile, count, columns):
+def _tile_lanes(builder, tile, columns):
     """For each vector of a row the lanes that there are, as of `_below`."""
     vector = tile.vector
-    mask, full = _below(builder, vector, count)
-    for v in range(tile.width):
-        mask_v, full_v = _below(builder, vector, columns, v * vector.lanes)
-        yield builder.and_(mask, mask_v), builder.and_(full, full_v)
+    return [_below(builder, vector, columns, v * vector.lanes) for v in range(tile.width)]
 
 
 @intrinsic
-def tile_load(typingctx, tile, p, column, row, count, columns):
-    """The tile at `p`, vectors `column` and rows `row` elements apart.
-
-    Of each vector `count` lanes are read, and of all that are in a row no more than `columns`.
-    """
+def tile_load(typingctx, tile, p, row, columns):
+    """The tile at `p`, rows `row` elements apart: of each at most the first `columns`."""
 
     def codegen(context, builder, sig, args):
-        registers, p, column, row, *limits = args
-        lanes = list(_tile_lanes(builder, tile, *limits))
-        for v, at, offset in _tile_offsets(builder, tile, column, row):
-            value = _load_part(builder, tile.vector, _offset(builder, p, offset), lanes[v])
+        registers, p, row, columns = args
+        lanes = _tile_lanes(builder, tile, columns)
+        for v, at, place in _tile_places(builder, tile, p, row):
+            value = _load_part(builder, tile.vector, place, lanes[v])
             registers = builder.insert_value(registers, value, at)
         return registers
 
-    return tile(tile, p, *(types.intp,) * 4), codegen
+    return tile(tile, p, types.intp, types.intp), codegen
 
 
 @intrinsic
-def tile_store(typingctx, tile, p, column, row, count, columns):
+def tile_store(typingctx, tile, p, row, columns):
     """Write the tile at `p`, laid out as for `tile_load`."""
 
     def codegen(context, builder, sig, args):
-        registers, p, column, row, *limits = args
-        lanes = list(_tile_lanes(builder, tile, *limits))
-        for v, at, offset in _tile_offsets(builder, tile, column, row):
+        registers, p, row, columns = args
+        lanes = _tile_lanes(builder, tile, columns)
+        for v, at, place in _tile_places(builder, tile, p, row):
             value = builder.extract_value(registers, at)
-            _store_part(builder, tile.vector, _offset(builder, p, offset), value, lanes[v])
+            _store_part(builder, tile.vector, place, value, lanes[v])
         return context.get_dummy_value()
 
-    return types.void(tile, p, *(types.intp,) * 4), codegen
+    return types.void(tile, p, types.intp, types.intp), codegen
 
 
 # --- transposition ------------------------------------------------------------------

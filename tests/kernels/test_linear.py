@@ -52,10 +52,10 @@ def pack(w: Array) -> Array:
 
 
 @njit(error_model="numpy")
-def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, x_step, w, depth):
+def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, w, depth):
     linear.multiply(
         rows, columns, pointer(out), out_row, pointer(start), start_row, kept,
-        pointer(x), x_row, x_step, pointer(w), depth,
+        pointer(x), x_row, pointer(w), depth,
     )  # fmt: skip
 
 
@@ -122,24 +122,20 @@ def test_multiply(dtype: Any) -> None:
                 kind = (columns + depth + rows) % 3
                 out, shape = outs[rows], (rows, columns)
                 result = rows_in(out, shape, out_row)
-                # x by rows, or transposed as weight gradients take it.
-                if rows % 2:
-                    operand, x_row, x_step = guarded_copy(x[:rows, :depth]), depth, 1
-                else:
-                    operand, x_row, x_step = guarded_copy(x[:rows, :depth].T), 1, rows
+                operand = guarded_copy(x[:rows, :depth])
                 expected = products[depth, :rows, :columns]
                 if kind == 0:  # from a bias
-                    start, start_row, kept = guarded_copy(old[0, :columns]), 0, columns
+                    start, start_row = guarded_copy(old[0, :columns]), 0
                     expected = expected + old[0, :columns]
                 elif kind == 1:  # from the output itself
                     result[...] = old[:rows, :columns]
-                    start, start_row, kept = out, out_row, columns
+                    start, start_row = out, out_row
                     expected = expected + old[:rows, :columns]
                 else:  # from nothing
-                    start, start_row, kept = guarded(0, dtype), out_row, 0
+                    start, start_row = guarded(0, dtype), out_row
                 multiply(
-                    rows, columns, out, out_row, start, start_row, kept,
-                    operand, x_row, x_step, packed, depth,
+                    rows, columns, out, out_row, start, start_row, kind < 2,
+                    operand, depth, packed, depth,
                 )  # fmt: skip
                 assert np.array_equal(result, expected), (rows, columns, depth)
                 result[...] = np.nan
@@ -160,7 +156,7 @@ def test_accumulate(dtype: Any) -> None:
             rows_in(source, (depth, columns), y_row)[...] = y[:depth, :columns]
             packed = guarded(panel_space(source, depth), dtype)
             for rows in ROWS:
-                kept = columns if (columns + depth + rows) % 2 else 0
+                kept = (columns + depth + rows) % 2 == 1
                 out = outs[rows]
                 result = rows_in(out, (rows, columns), out_row)
                 expected = products[depth, :rows, :columns]
@@ -185,14 +181,14 @@ def test_a_sum_may_be_interrupted(dtype: Any) -> None:
     x, w = (rng.standard_normal(shape).astype(dtype) for shape in ((13, 40), (40, 37)))
     whole = np.zeros((13, 37), dtype)
     flat = whole.reshape(-1)
-    multiply(13, 37, flat, 37, flat, 37, 0, x.reshape(-1), 40, 1, pack(w), 40)
+    multiply(13, 37, flat, 37, flat, 37, False, x.reshape(-1), 40, pack(w), 40)
     np.testing.assert_allclose(whole, x @ w, rtol=1e-5, atol=1e-4)
     for cut in (0, 1, 17, 39, 40):
         out = np.full((13, 37), np.nan, dtype)
         flat = out.reshape(-1)
         rest = np.ascontiguousarray(x[:, cut:]).reshape(-1)
-        multiply(13, 37, flat, 37, flat, 37, 0, x.reshape(-1), 40, 1, pack(w[:cut]), cut)
-        multiply(13, 37, flat, 37, flat, 37, 37, rest, 40 - cut, 1, pack(w[cut:]), 40 - cut)
+        multiply(13, 37, flat, 37, flat, 37, False, x.reshape(-1), 40, pack(w[:cut]), cut)
+        multiply(13, 37, flat, 37, flat, 37, True, rest, 40 - cut, pack(w[cut:]), 40 - cut)
         assert np.array_equal(out, whole)
 
 
@@ -202,10 +198,10 @@ def test_a_row_does_not_depend_on_the_tile_it_falls_in(dtype: Any) -> None:
     x, w = (rng.standard_normal(shape).astype(dtype) for shape in ((14, 40), (40, 70)))
     alone = np.zeros((14, 70), dtype)
     for r in range(14):
-        multiply(1, 70, alone[r], 70, alone[r], 70, 0, x[r], 40, 1, pack(w), 40)
+        multiply(1, 70, alone[r], 70, alone[r], 70, False, x[r], 40, pack(w), 40)
     for rows in ROWS:
         out = np.zeros((rows, 70), dtype)
-        multiply(rows, 70, out.reshape(-1), 70, alone[0], 0, 0, x.reshape(-1), 40, 1, pack(w), 40)
+        multiply(rows, 70, out.reshape(-1), 70, alone[0], 0, False, x.reshape(-1), 40, pack(w), 40)
         assert np.array_equal(out, alone[:rows])
 
 

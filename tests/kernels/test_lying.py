@@ -124,7 +124,7 @@ def test_multiply_back(dtype: Any) -> None:
         x, w = Matrix((rows, depth), dtype, 0), Matrix((depth, columns), dtype, 1)
         packed = guarded(depth * WIDTH * lanes(dtype), dtype)
         out = Matrix((rows, columns), dtype)
-        for kept in (0, columns):
+        for kept in (False, True):
             multiply_back(
                 rows, columns, out.memory, out.row, kept,
                 x.memory, x.row, w.memory, w.row, depth, packed,
@@ -139,7 +139,7 @@ def test_outer(dtype: Any) -> None:
         x_t, y = Matrix((rows, depth), dtype, 0), Matrix((depth, columns), dtype, 1)
         packed = guarded(depth * WIDTH * lanes(dtype), dtype)
         out = Matrix((rows, columns), dtype)
-        for kept in (0, columns):
+        for kept in (False, True):
             outer(
                 rows, columns, out.memory, out.row, x_t.memory, x_t.row, y.memory, y.row, depth,
                 kept, packed,
