@@ -13,7 +13,7 @@ A `Tile` is ``rows x width`` vectors that stay in registers: the accumulators of
 small matrix product.  `rank1` is its one step, ``tile[r][v] += x[r] * w[v]``, a
 fused multiply-add per vector.
 
-`LANES`, `WIDTH` and `ROWS` say what fits this CPU.
+`VECTOR_BITS`, `WIDTH` and `ROWS` say what fits this CPU.
 """
 
 import operator
@@ -181,6 +181,8 @@ def _mask(builder, vector, count, first=0):
     """Lanes below `count`, when the first one is number `first`."""
     word = ir.IntType(32)
     lanes = ir.VectorType(word, vector.lanes)
+    end = count.type(first + vector.lanes)  # where more is there, 32 bits might not hold it
+    count = builder.select(builder.icmp_signed("<", count, end), count, end)
     limit = builder.insert_element(
         ir.Constant(lanes, ir.Undefined), builder.trunc(count, word), ir.Constant(word, 0)
     )
@@ -365,27 +367,6 @@ def paneled(typingctx, p, columns):
         return builder.and_(up, args[1].type(-panel))
 
     return types.intp(p, types.intp), codegen
-
-
-@intrinsic
-def peek(typingctx, p):
-    """Read one element."""
-
-    def codegen(context, builder, sig, args):
-        return builder.load(args[0])
-
-    return p.dtype(p), codegen
-
-
-@intrinsic
-def poke(typingctx, p, value):
-    """Write one element."""
-
-    def codegen(context, builder, sig, args):
-        builder.store(args[1], args[0])
-        return context.get_dummy_value()
-
-    return types.void(p, p.dtype), codegen
 
 
 @infer_global(operator.add)

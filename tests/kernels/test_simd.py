@@ -31,9 +31,7 @@ from fastrnn.kernels.simd import (
     narrow,
     padded,
     paneled,
-    peek,
     pointer,
-    poke,
     polynomial,
     rank1,
     select_less,
@@ -51,6 +49,8 @@ from tests.kernels.guards import assert_untouched, guarded, guarded_copy, rows_i
 from tests.problems import normal
 
 Array = NDArray[Any]
+
+HUGE = (2**31 - 1, 2**31, 2**32, 2**33 + 1)  # elements of a row: 32 bits do not hold all
 
 each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
 
@@ -108,7 +108,7 @@ def test_load_reads_the_first_lanes_and_zeros(dtype: Any, view: Any) -> None:
         expected[: max(count, 0)] = source[n:]
         assert np.array_equal(out, expected)
         assert_untouched(out)
-    for more in (n + 1, 1000):
+    for more in (n + 1, 1000, *HUGE):
         out = guarded(n, dtype)
         copy_part(view)(guarded_copy(numbers), 1, more, out)
         assert np.array_equal(out, numbers[1 : 1 + n])
@@ -119,7 +119,7 @@ def test_load_reads_the_first_lanes_and_zeros(dtype: Any, view: Any) -> None:
 def test_store_writes_the_first_lanes(dtype: Any, view: Any) -> None:
     n = lanes(dtype, view)
     numbers = normal((n,), dtype)
-    for count in (*range(-2, n + 3), 1000):
+    for count in (*range(-2, n + 3), 1000, *HUGE):
         kept = min(max(count, 0), n)
         out = guarded(1 + kept, dtype)
         store_part(view)(guarded_copy(numbers), count, out, 1)
@@ -163,7 +163,6 @@ def operations(view):
         store_full(p + 19 * row, fma(x, 0.1, z))
         store_full(p + 20 * row, tail(x))
         store_full(p + 21 * row, fold_sum(x))
-        poke(p + 22 * row, peek(view(a)))
 
     return function
 
@@ -185,7 +184,7 @@ def expected_operations(x: Array, y: Array, z: Array) -> list[Array]:
 def test_operations(dtype: Any, view: Any) -> None:
     n = lanes(dtype, view)
     x, y, z = normal((3, n), dtype)
-    out = np.full((23, n), np.nan, dtype)
+    out = np.full((22, n), np.nan, dtype)
     operations(view)(x, y, z, out, n)
     expected = expected_operations(x, y, z)
     for row, array in enumerate(expected):
@@ -204,7 +203,6 @@ def test_operations(dtype: Any, view: Any) -> None:
         scale = 1 + np.abs(wide[0]).max() ** 4
         np.testing.assert_allclose(out[row], array, rtol=0, atol=8 * eps * scale, err_msg=str(row))
     assert (out[21] == out[21, 0]).all()
-    assert out[22, 0] == x[0]
 
 
 @each_type
@@ -215,7 +213,7 @@ def test_special_operands(dtype: Any, view: Any) -> None:
     x, y = np.resize(special, n), np.resize(special[::-1], n)
     for shift in range(len(special)):
         z = np.resize(np.roll(special, shift), n)
-        out = np.full((23, n), np.nan, dtype)
+        out = np.full((22, n), np.nan, dtype)
         operations(view)(x, z, y, out, n)
         with np.errstate(all="ignore"):
             expected = expected_operations(x, z, y)
@@ -231,7 +229,7 @@ def test_special_operands(dtype: Any, view: Any) -> None:
 def test_fma_rounds_once_where_the_cpu_can(dtype: Any, view: Any) -> None:
     n, eps = lanes(dtype, view), Fraction(float(np.finfo(dtype).eps))
     x = np.full(n, float(1 + eps), dtype)
-    out = np.full((23, n), np.nan, dtype)
+    out = np.full((22, n), np.nan, dtype)
     operations(view)(x, x, -np.ones(n, dtype), out, n)
     once, twice = 2 * eps + eps * eps, 2 * eps
     assert (out[18] == float(once if HAS_FMA else twice)).all()
