@@ -73,7 +73,7 @@ class Row(NamedTuple):
     notes: dict[str, str]  # why an implementation has no time
     wrong: bool  # whether one of them is wrong
     rate: float | None  # GFLOP/s of fastrnn
-    peak: float | None  # GFLOP/s of multiply_tile, on all threads
+    peak: float | None  # GFLOP/s of repeat_tile, on all threads
 
     def over(self, *others: str) -> float | None:
         """How many times as long as fastrnn the fastest of the others takes."""

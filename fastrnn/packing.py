@@ -7,7 +7,7 @@ reads its weights in one run::
     packed = [w[k][(p * WIDTH + v) * lanes + lane]
               for p in panels for k in range(depth) for v in range(WIDTH) for lane in range(lanes)]
 
-Columns are padded with zero weights to whole panels; nothing else is ever padded.  The
+Columns are padded with zero weights to whole panels; nothing else is but an LSTM's sums.  The
 forward weights of a cell with G gates are its bias, the input's and the state's weights.
 In those the gates of a unit lie side by side, in the order of `fastrnn.kernels.lstm`::
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernels.peak import multiply_tile
+from .kernels.peak import repeat_tile
 from .kernels.simd import ROWS, VECTOR_BITS, WIDTH
 from .packing import aligned
 
@@ -113,4 +113,4 @@ def peak_task(dtype: np.dtype[Any]) -> tuple[Callable[[], None], float]:
     depth, repeats = 32, 100
     w, x, out = aligned(dtype, (depth, columns), (depth, ROWS), (ROWS, columns))
     w[...] = x[...] = 0.5
-    return lambda: multiply_tile(w, x, out, repeats), 2.0 * w.size * ROWS * repeats
+    return lambda: repeat_tile(w, x, out, repeats), 2.0 * w.size * ROWS * repeats

@@ -93,14 +93,14 @@ SKIPPED = {"__repr__", "_describe", "_reason", "warnings.warn", "raise NotImplem
 SKIPPED |= {"__all__", "__slots__", "STRIP", "DEPTH", "CHUNK_BYTES"}
 SKIPPED |= {"STREAM", "LARGE_BYTES", "LARGE_STEPS", "is_short", "finish_streams"}
 SKIPPED |= {"CHUNK_ROWS", "THREAD_WORK", "PACKING", "_work", "FEW", "NEAR", "APART", "_keep_rolled"}
-SKIPPED |= {"PATIENCE", "LOOKS", "LINGER", "RELAXED", "WORD", "_relax", "_pause", "BELL"}
+SKIPPED |= {"PATIENCE", "LOOKS", "LINGER", "RELAXED", "WORD", "_pause", "BELL"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
 EQUIVALENT: dict[str, dict[str, str]] = {
     "kernels/linear.py": {
         "tile_zero(out, 1, 1)": "a wider tile reads lanes that are not stored",
         "rows - r >= tile_rows(tall)": "the same rows in other tiles",
-        "columns <= column // 2": "half a vector, or the whole",
+        "columns <= block // 2": "half a vector, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",
     },
     "kernels/lying.py": {"lead > 0": "of no terms, the sums that it starts from"},

@@ -4,7 +4,7 @@ from ._jit import kernel
 from .linear import add_rows, transpose, zero_row
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
-from .lying import multiply_back, outer
+from .lying import accumulate_lying, multiply_back
 from .rnn import step_backward as rnn_step_backward
 from .short import lstm_steps_forward, predict_lying, rnn_steps_forward, through_gates
 from .simd import align, padded, pointer
@@ -49,8 +49,8 @@ def rnn_cell_backward(
     transpose(dz, B, dz_rows, H, H, B, H)
     transpose(pointer(xt), B, x_rows, D, D, B, D)
     transpose(pointer(a_prev), B, h_rows, H, H, B, H)
-    outer(H, D, pointer(dw_ax), D, dz, B, x_rows, D, B, False, packed)
-    outer(H, H, pointer(dw_aa), H, dz, B, h_rows, H, B, False, packed)
+    accumulate_lying(H, D, pointer(dw_ax), D, dz, B, x_rows, D, B, False, packed)
+    accumulate_lying(H, H, pointer(dw_aa), H, dz, B, h_rows, H, B, False, packed)
     zero_row(H, pointer(db))
     add_rows(H, pointer(db), dz_rows, H, B)
     multiply_back(B, D, x_rows, D, False, dz_rows, H, pointer(w_ax), D, H, packed)
@@ -123,8 +123,8 @@ def lstm_cell_backward(
     transpose(dc_rows, H, pointer(dc_prev), B, B, H, B)
     transpose(gates, GATES * H, dgates, B, B, GATES * H, B)
     dw, db = pointer(dw), pointer(db)
-    outer(GATES * H, H, dw, H + D, dgates, B, h_rows, H, B, False, packed)
-    outer(GATES * H, D, dw + H, H + D, dgates, B, x_rows, D, B, False, packed)
+    accumulate_lying(GATES * H, H, dw, H + D, dgates, B, h_rows, H, B, False, packed)
+    accumulate_lying(GATES * H, D, dw + H, H + D, dgates, B, x_rows, D, B, False, packed)
     zero_row(GATES * H, db)
     add_rows(GATES * H, db, gates, GATES * H, B)
     w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)

@@ -6,7 +6,6 @@ Shapes: ``h (N, H)``, one row for each step of each example, ``y (N, O)`` with `
 from ._jit import inline, kernel
 from .activations import softmax_row
 from .linear import (
-    accumulate,
     accumulate_panel_space,
     add_rows,
     multiply,
@@ -17,6 +16,7 @@ from .linear import (
     transpose,
     zero_row,
 )
+from .lying import accumulate_lying
 from .simd import align, padded, pointer
 
 
@@ -64,5 +64,5 @@ def output_backward(dz, h, w_y, da, dw, db, scratch):
         n = min(depth, N - k)
         add_rows(O, pointer(db), rows + k * O, O, n)
         transpose(rows + k * O, O, transposed, n, n, O, n)
-        accumulate(O, H, dw, H, transposed, n, h + k * H, H, n, k > 0, packed)
+        accumulate_lying(O, H, dw, H, transposed, n, h + k * H, H, n, k > 0, packed)
         k += max(depth, 1)

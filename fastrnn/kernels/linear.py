@@ -1,7 +1,8 @@
-"""The tile loops: every matrix product of the package.
+"""The tile loops: products by packed matrices.
 
 A product is ``out = start + x @ w`` with `w` in panels (see `fastrnn.packing`); `start`
-is a bias (its rows 0 apart), the output itself (to add to it), or any other rows.  Each
+is a bias (its rows 0 apart), the output itself (to add to it), any other rows or, unless `kept`,
+nothing: then it is not read, not even with all lanes masked, which would wait for it.  Each
 output element is one accumulator that takes its terms in the order of ``k``, so its bits
 depend on nothing but its own row of `x` and its own column of `w`: not on the tile it
 falls in, the rows around it, or where a sum over ``k`` is interrupted and taken up again.
@@ -45,7 +46,7 @@ def multiply_tile(
     """The tile's rows, from row `r` on, of ``out = start + x @ w``; all panels that it spans."""
     panel = WIDTH * lanes(out)
     x = x + r * x_row
-    if kept:  # else not even with all lanes masked: that would wait for the memory
+    if kept:
         tile = tile_load(tile, start + r * start_row, start_row, columns)
     for k in range(depth):
         tile = rank1(tile, w + k * panel, depth * panel, x + k, x_row)
@@ -88,53 +89,53 @@ def multiply_panel(rows, out, out_row, start, start_row, kept, columns, x, x_row
 
 @part
 def multiply_narrow(
-    panel, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
+    like, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
 ):  # fmt: skip
-    """`multiply_panel` for columns that fit the tile `panel`: some vectors, or half of one."""
+    """`multiply_panel` for columns that fit a tile like this: some vectors, or half of one."""
     # fmt: off
     r = 0
-    tall = tile_tall(panel)
+    tall = tile_tall(like)
     while rows - r >= tile_rows(tall):
         multiply_tile(tall, r, out, out_row, start, start_row, kept,
                       columns, x, x_row, w, depth)
         r += tile_rows(tall)
     while rows - r >= 2:
-        multiply_tile(tile_like(panel, 2), r, out, out_row, start, start_row, kept,
+        multiply_tile(tile_like(like, 2), r, out, out_row, start, start_row, kept,
                       columns, x, x_row, w, depth)
         r += 2
     if rows - r == 1:
-        multiply_tile(tile_like(panel, 1), r, out, out_row, start, start_row, kept,
+        multiply_tile(tile_like(like, 1), r, out, out_row, start, start_row, kept,
                       columns, x, x_row, w, depth)
     # fmt: on
 
 
 @inline
-def tile_across(column, columns):
+def tile_across(block, columns):
     """Elements across the tile that is wide enough for the first `columns` of a panel."""
-    return min(WIDTH, (columns + column - 1) // column) * column
+    return min(WIDTH, (columns + block - 1) // block) * block
 
 
 @inline
 def multiply_columns(rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
     """``out = start + x @ w`` for the first `columns` of a panel."""
-    column = lanes(out)
-    across = tile_across(column, columns)
-    if columns <= column // 2:  # many a CPU does two half vectors in the time of a whole one
+    block = lanes(out)
+    across = tile_across(block, columns)
+    if columns <= block // 2:  # many a CPU does two half vectors in the time of a whole one
         multiply_narrow(
             tile_zero(narrow(out), 1, 1), rows, out, out_row, start, start_row, kept, columns,
             x, x_row, w, depth,
         )  # fmt: skip
-    elif across == column:
+    elif across == block:
         multiply_narrow(
             tile_zero(out, 1, 1), rows, out, out_row, start, start_row, kept, columns,
             x, x_row, w, depth,
         )  # fmt: skip
-    elif across == HALF * column:
+    elif across == HALF * block:
         multiply_narrow(
             tile_zero(out, HALF, 1), rows, out, out_row, start, start_row, kept, columns,
             x, x_row, w, depth,
         )  # fmt: skip
-    elif across == 3 * column and not PAIRS:
+    elif across == 3 * block and not PAIRS:
         multiply_narrow(
             tile_zero(out, 3, 1), rows, out, out_row, start, start_row, kept, columns,
             x, x_row, w, depth,
@@ -239,10 +240,10 @@ def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, w, d
 @inline
 def _pack_panel(y, y_row, columns, across, depth, packed):
     """Copy `depth` rows of at most a panel's columns, and zeros after them, `across` in all."""
-    column = lanes(y)
-    width = WIDTH * column
+    block = lanes(y)
+    width = WIDTH * block
     for k in range(depth):
-        for v in range(0, across, column):
+        for v in range(0, across, block):
             store_full(packed + (k * width + v), load(y + (k * y_row + v), columns - v))
 
 
@@ -286,12 +287,12 @@ def transpose(source, source_row, out, out_row, rows, columns, stored):
 @inline
 def pack_columns(columns, y, y_row, depth, packed):
     """Pack the matrix ``w[k][column] = y[column * y_row + k]`` for `multiply`."""
-    column = lanes(y)
-    width = WIDTH * column
-    for j in range(0, paneled(y, columns), column):
+    block = lanes(y)
+    width = WIDTH * block
+    for j in range(0, paneled(y, columns), block):
         into = packed + (j // width * width * depth + j % width)
-        count = max(0, min(column, columns - j))
-        transpose(y + j * y_row, y_row, into, width, count, depth, column)
+        count = max(0, min(block, columns - j))
+        transpose(y + j * y_row, y_row, into, width, count, depth, block)
 
 
 @part
@@ -315,9 +316,9 @@ def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, p
     y : ``y[k][j]``; each panel of its columns is copied to `packed`.
     kept : whether `out` is added to, or overwritten.
     """
-    column = lanes(out)
-    for j in range(0, columns, WIDTH * column):
-        _pack_panel(y + j, y_row, columns - j, tile_across(column, columns - j), depth, packed)
+    block = lanes(out)
+    for j in range(0, columns, WIDTH * block):
+        _pack_panel(y + j, y_row, columns - j, tile_across(block, columns - j), depth, packed)
         multiply_columns(
             rows, out + j, out_row, out + j, out_row, kept, columns - j,
             x_t, x_row, packed, depth,
@@ -327,8 +328,8 @@ def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, p
 @inline
 def passes(depth):
     """Rows of one pass over `depth` rows: at most `DEPTH`, and all passes about equal."""
-    count = (depth + DEPTH - 1) // DEPTH
-    return (depth + count - 1) // max(count, 1)
+    count = max(1, (depth + DEPTH - 1) // DEPTH)
+    return (depth + count - 1) // count
 
 
 @inline

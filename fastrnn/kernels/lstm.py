@@ -30,7 +30,7 @@ from .linear import (
     transpose,
     zero_row,
 )
-from .lying import outer
+from .lying import accumulate_lying
 from .simd import (
     ROWS,
     WIDTH,
@@ -235,7 +235,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
     for gate in range(0, GATES, PANEL):
         at = gate * block
         multiply_panel(
-            rows, sums + at, row, start + at, start_row, True, row,
+            rows, sums + at, row, start + at, start_row, True, PANEL * block,
             x, x_row, w + at * depth, depth,
         )  # fmt: skip
 
@@ -373,7 +373,7 @@ def backward_steps(
 
     h : the old states.  c_prev, c : (T, B, H), the old and the new cells.
     `dh` and `dc` go from the last state's further gradient to the first state's.
-    scratch : for each member, `scratch_row` elements apart.
+    scratch : for each member, `scratch_row` elements apart; may be `weights`, which are read first.
     """
     rank, phase, members = join(team, leads)
     while phase <= T + 1:
@@ -425,8 +425,8 @@ def weight_gradients(x, h, dgates, dw, db, N, D, H, g0, g1, scratch):
         dgates_k = dgates + (k * GATES * H + g0)
         add_rows(rows, db + g0, dgates_k, GATES * H, n)
         transpose(dgates_k, GATES * H, transposed, n, n, rows, n)
-        outer(rows, H, out, H + D, transposed, n, h + k * H, H, n, k > 0, scratch)
-        outer(rows, D, out + H, H + D, transposed, n, x + k * D, D, n, k > 0, scratch)
+        accumulate_lying(rows, H, out, H + D, transposed, n, h + k * H, H, n, k > 0, scratch)
+        accumulate_lying(rows, D, out + H, H + D, transposed, n, x + k * D, D, n, k > 0, scratch)
         k += max(depth, 1)
 
 

@@ -1,8 +1,9 @@
 """Products by matrices as they lie, which are read once or a few times.
 
-Packing pays for itself when weights are used again.  Here they are turned in registers or read
-in place for few rows of `x`; for more a strip of them is packed when its turn comes.  Sums take
-their terms in the same order as in `linear`.
+Packing pays for itself when a matrix is used again.  Here one is turned in registers
+(`multiply_lying` of few rows, else it packs a strip when its turn comes) or read in place
+(`multiply_back`, but for columns that fill no panel).  Sums take their terms in the same order as
+in `linear`.
 """
 
 from ._jit import leaf, part
@@ -14,7 +15,6 @@ from .simd import (
     rank1,
     rank_block,
     tile_columns,
-    tile_like,
     tile_load,
     tile_store,
     tile_zero,
@@ -31,16 +31,16 @@ def _multiply_strips(
     rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth, packed
 ):
     """`multiply_lying`: a strip of at most `STRIP` by a panel is packed when its turn comes."""
-    column = lanes(out)
-    width = WIDTH * column
+    block = lanes(out)
+    width = WIDTH * block
     for j in range(0, columns, width):
         k = 0
         while k == 0 or k < depth:
             n = min(STRIP, depth - k)
-            for v in range(0, tile_across(column, columns - j), column):
+            for v in range(0, tile_across(block, columns - j), block):
                 lying = w + ((j + v) * w_row + k)
-                count = max(0, min(column, columns - j - v))
-                transpose(lying, w_row, packed + v, width, count, n, column)
+                count = max(0, min(block, columns - j - v))
+                transpose(lying, w_row, packed + v, width, count, n, block)
             out_j = out + j
             start_j = out_j if k > 0 else start + j
             start_j_row = out_row if k > 0 else start_row
@@ -52,22 +52,20 @@ def _multiply_strips(
 
 
 @part
-def _multiply_blocks(
-    panel, rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth
-):
+def _multiply_blocks(rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth):
     """`multiply_lying` of few rows, by whole blocks of weights that are turned in registers."""
     # fmt: off
     r = 0
     while rows - r >= 4:
-        _multiply_block_tile(tile_like(panel, 4), r, columns, out, out_row, start, start_row,
+        _multiply_block_tile(tile_zero(out, 1, 4), r, columns, out, out_row, start, start_row,
                              x, x_row, w, w_row, depth)
         r += 4
     if rows - r >= 2:
-        _multiply_block_tile(tile_like(panel, 2), r, columns, out, out_row, start, start_row,
+        _multiply_block_tile(tile_zero(out, 1, 2), r, columns, out, out_row, start, start_row,
                              x, x_row, w, w_row, depth)
         r += 2
     if rows - r == 1:
-        _multiply_block_tile(tile_like(panel, 1), r, columns, out, out_row, start, start_row,
+        _multiply_block_tile(tile_zero(out, 1, 1), r, columns, out, out_row, start, start_row,
                              x, x_row, w, w_row, depth)
     # fmt: on
 
@@ -108,8 +106,7 @@ def multiply_lying(
         )
         start, start_row = out, out_row
     _multiply_blocks(
-        tile_zero(out, 1, 1), rows, blocks, out, out_row, start, start_row,
-        x + lead, x_row, w + lead, w_row, blocks_depth,
+        rows, blocks, out, out_row, start, start_row, x + lead, x_row, w + lead, w_row, blocks_depth
     )  # fmt: skip
     done = lead + blocks_depth
     if done < depth:
@@ -120,20 +117,20 @@ def multiply_lying(
 
 
 @part
-def _multiply_rows(panel, rows, columns, out, out_row, kept, x, x_row, w, w_row, depth):
+def _multiply_rows(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth):
     """`multiply_back` of whole panels, as they lie: a few rows of `w` at a time."""
     # fmt: off
     r = 0
     while rows - r >= 4:
-        _multiply_rows_tile(tile_like(panel, 4), r, columns, out, out_row, kept,
+        _multiply_rows_tile(tile_zero(out, WIDTH, 4), r, columns, out, out_row, kept,
                             x, x_row, w, w_row, depth)
         r += 4
     if rows - r >= 2:
-        _multiply_rows_tile(tile_like(panel, 2), r, columns, out, out_row, kept,
+        _multiply_rows_tile(tile_zero(out, WIDTH, 2), r, columns, out, out_row, kept,
                             x, x_row, w, w_row, depth)
         r += 2
     if rows - r == 1:
-        _multiply_rows_tile(tile_like(panel, 1), r, columns, out, out_row, kept,
+        _multiply_rows_tile(tile_zero(out, WIDTH, 1), r, columns, out, out_row, kept,
                             x, x_row, w, w_row, depth)
     # fmt: on
 
@@ -155,10 +152,9 @@ def _multiply_rows_tile(tile, r, columns, out, out_row, kept, x, x_row, w, w_row
 @part
 def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, packed):
     """``out = x @ w``, or added to it, for ``w (depth, columns)`` as it lies."""
-    panel = tile_zero(out, WIDTH, 1)
-    whole = columns - columns % tile_columns(panel) if depth > 0 else 0
+    whole = columns - columns % (WIDTH * lanes(out)) if depth > 0 else 0
     if whole > 0:
-        _multiply_rows(panel, rows, whole, out, out_row, kept, x, x_row, w, w_row, depth)
+        _multiply_rows(rows, whole, out, out_row, kept, x, x_row, w, w_row, depth)
     accumulate(
         rows, columns - whole, out + whole, out_row, x, x_row, w + whole, w_row, depth,
         kept, packed,
@@ -166,8 +162,8 @@ def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, 
 
 
 @part
-def outer(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
-    """`accumulate`; of few `k` or few rows by what lies in `y`."""
+def accumulate_lying(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
+    """`accumulate`; few rows of `x` and `y`, or of `out`, by `y` as it lies."""
     if depth <= FEW or rows <= FEW:
         multiply_back(rows, columns, out, out_row, kept, x_t, x_row, y, y_row, depth, packed)
     else:

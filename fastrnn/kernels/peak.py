@@ -5,7 +5,7 @@ from .simd import ROWS, WIDTH, pointer, rank1, tile_columns, tile_store, tile_ze
 
 
 @kernel
-def multiply_tile(w, x, out, repeats):
+def repeat_tile(w, x, out, repeats):
     """``out = repeats * (x.T @ w)``: ``w (depth, columns)``, ``x (depth, ROWS)``, read.
 
     `columns` is the elements across a full tile; ``out (ROWS, columns)`` is written.

@@ -26,7 +26,7 @@ from .linear import (
     transpose,
     zero_row,
 )
-from .lying import outer
+from .lying import accumulate_lying
 from .simd import (
     ROWS,
     WIDTH,
@@ -133,7 +133,7 @@ def backward_steps(
 
     h_prev, h : (T, B, H), the old and the new states.
     `dh` goes from the last state's further gradient to the first state's.
-    scratch : for each member, `scratch_row` elements apart.
+    scratch : for each member, `scratch_row` elements apart; may be `weights`, which are read first.
     """
     rank, phase, members = join(team, leads)
     while phase <= T + 1:
@@ -185,8 +185,8 @@ def weight_gradients(x, h, dz, dw_ax, dw_aa, db, N, D, H, g0, g1, scratch):
         dz_k = dz + (k * H + g0)
         add_rows(rows, db, dz_k, H, n)
         transpose(dz_k, H, transposed, n, n, rows, n)
-        outer(rows, H, dw_aa, H, transposed, n, h + k * H, H, n, k > 0, scratch)
-        outer(rows, D, dw_ax, D, transposed, n, x + k * D, D, n, k > 0, scratch)
+        accumulate_lying(rows, H, dw_aa, H, transposed, n, h + k * H, H, n, k > 0, scratch)
+        accumulate_lying(rows, D, dw_ax, D, transposed, n, x + k * D, D, n, k > 0, scratch)
         k += max(depth, 1)
 
 

@@ -10,7 +10,7 @@ from .linear import add_row, add_rows, copy_row, reverse_axes, transpose, zero_r
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
 from .lstm import step_forward as lstm_step_forward
-from .lying import multiply_back, multiply_lying, outer
+from .lying import accumulate_lying, multiply_back, multiply_lying
 from .rnn import step_backward as rnn_step_backward
 from .rnn import step_forward as rnn_step_forward
 from .simd import align, lanes, padded, pointer
@@ -85,8 +85,8 @@ def rnn_short_backward(da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa,
         multiply_back(B, H, dh, H, t > 0, dz + at, H, w_aa, H, H, packed)
     multiply_back(N, D, dx_rows, D, False, dz, H, w_ax, D, H, packed)
     transpose(dz, H, dz_columns, N, N, H, N)
-    outer(H, D, pointer(dw_ax), D, dz_columns, N, x_rows, D, N, False, packed)
-    outer(H, H, pointer(dw_aa), H, dz_columns, N, h_prev, H, N, False, packed)
+    accumulate_lying(H, D, pointer(dw_ax), D, dz_columns, N, x_rows, D, N, False, packed)
+    accumulate_lying(H, H, pointer(dw_aa), H, dz_columns, N, h_prev, H, N, False, packed)
     zero_row(H, pointer(db))
     add_rows(H, pointer(db), dz, H, N)
     transpose(dh, H, pointer(da0), B, B, H, B)
@@ -214,8 +214,9 @@ def lstm_short_backward(
         through_gates(w_f, w_i, w_c, w_o, dgates_t, t > 0, dh, H, packed, B, D, H)
     through_gates(w_f + H, w_i + H, w_c + H, w_o + H, dgates, False, dx_rows, D, packed, N, D, H)
     transpose(dgates, GATES * H, dgates_columns, N, N, GATES * H, N)
-    outer(GATES * H, H, dw, H + D, dgates_columns, N, pointer(h_prev), H, N, False, packed)
-    outer(GATES * H, D, dw + H, H + D, dgates_columns, N, pointer(x_rows), D, N, False, packed)
+    x_rows, h_prev = pointer(x_rows), pointer(h_prev)
+    accumulate_lying(GATES * H, H, dw, H + D, dgates_columns, N, h_prev, H, N, False, packed)
+    accumulate_lying(GATES * H, D, dw + H, H + D, dgates_columns, N, x_rows, D, N, False, packed)
     zero_row(GATES * H, db)
     add_rows(GATES * H, db, dgates, GATES * H, N)
     transpose(dh, H, pointer(da0), B, B, H, B)

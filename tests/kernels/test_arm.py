@@ -28,6 +28,6 @@ def test_a_kernel_is_all_vectors_and_tiles() -> None:
 
 
 def test_a_tile_that_does_not_fit_the_registers_is_noticed() -> None:
-    done = run("multiply_tile", "--rows", "8")
+    done = run("repeat_tile", "--rows", "8")
     assert done.returncode != 0
     assert "[sp" in done.stderr

@@ -289,6 +289,7 @@ def test_row_functions(dtype: Any) -> None:
 
 def test_passes() -> None:
     """Together they cover all rows, none is longer than DEPTH, and they differ by few rows."""
+    assert passes(0) == 0
     for depth in (1, 2, linear.DEPTH, linear.DEPTH + 1, 3 * linear.DEPTH - 1, 10_001):
         rows = passes(depth)
         count = -(-depth // rows)

@@ -66,8 +66,8 @@ def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, 
 
 
 @njit(error_model="numpy")
-def outer(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
-    lying.outer(
+def accumulate_lying(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
+    lying.accumulate_lying(
         rows, columns, pointer(out), out_row, pointer(x_t), x_row, pointer(y), y_row, depth, kept,
         pointer(packed),
     )  # fmt: skip
@@ -134,13 +134,13 @@ def test_multiply_back(dtype: Any) -> None:
 
 
 @each_type
-def test_outer(dtype: Any) -> None:
+def test_accumulate_lying(dtype: Any) -> None:
     for depth, rows, columns in product(ROWS, SIZES, SIZES):
         x_t, y = Matrix((rows, depth), dtype, 0), Matrix((depth, columns), dtype, 1)
         packed = guarded(depth * WIDTH * lanes(dtype), dtype)
         out = Matrix((rows, columns), dtype)
         for kept in (False, True):
-            outer(
+            accumulate_lying(
                 rows, columns, out.memory, out.row, x_t.memory, x_t.row, y.memory, y.row, depth,
                 kept, packed,
             )  # fmt: skip
