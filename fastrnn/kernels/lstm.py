@@ -205,7 +205,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
     row = GATES * block
     width = gate_width(sums, units)
     if IN_ONE:  # noqa: SIM102 - of a constant alone Numba drops the branch
-        if rows == 1 and PANEL * width <= HALF * block:
+        if rows == 1 and block < PANEL * width <= HALF * block:
             multiply_tile(
                 tile_zero(sums, HALF, 1), 0, sums, row, start, start_row, True,
                 PANEL * width, x, x_row, w, depth,
