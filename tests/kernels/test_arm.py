@@ -23,7 +23,7 @@ def test_a_kernel_is_all_vectors_and_tiles() -> None:
     assert done.returncode == 0, done.stderr
     # How often a loop is there is the compiler's choice, and differs between its versions.
     assert done.stdout.startswith("lstm_step float32: product loops ")
-    sums = {int(count) for count in re.findall(r"[1-9]x(\d+)", done.stdout)}
+    sums = {int(count) for count in re.findall(r"\d+x(\d+)", done.stdout)}
     assert sums >= {4 * rows for rows in (6, 5, 4, 3, 2, 1)}
 
 
