@@ -103,7 +103,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "columns <= block // 2": "half a vector, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",
     },
-    "kernels/lying.py": {"lead > 0": "of no terms, the sums that it starts from"},
+    "kernels/lying.py": {
+        "lead > 0": "of no terms, the sums that it starts from",
+        "depth <= FEW or rows <= FEW": "by what lies or by what is packed, the same sums",
+    },
     "kernels/lstm.py": {
         "PANEL * units <= (PANEL - 1) * lanes(p)": "gates side by side, or a vector apart",
     },
