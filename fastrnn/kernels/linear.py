@@ -40,9 +40,7 @@ DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in 
 
 
 @leaf
-def multiply_tile(
-    tile, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
-):  # fmt: skip
+def multiply_tile(tile, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
     """The tile's rows, from row `r` on, of ``out = start + x @ w``; all panels that it spans."""
     panel = WIDTH * lanes(out)
     x = x + r * x_row
@@ -88,25 +86,24 @@ def multiply_panel(rows, out, out_row, start, start_row, kept, columns, x, x_row
 
 
 @part
-def multiply_narrow(
-    like, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
-):  # fmt: skip
+def multiply_narrow(like, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
     """`multiply_panel` for columns that fit a tile like this: some vectors, or half of one."""
-    # fmt: off
     r = 0
     tall = tile_tall(like)
     while rows - r >= tile_rows(tall):
-        multiply_tile(tall, r, out, out_row, start, start_row, kept,
-                      columns, x, x_row, w, depth)
+        multiply_tile(tall, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth)
         r += tile_rows(tall)
     while rows - r >= 2:
-        multiply_tile(tile_like(like, 2), r, out, out_row, start, start_row, kept,
-                      columns, x, x_row, w, depth)
+        multiply_tile(
+            tile_like(like, 2), r, out, out_row, start, start_row, kept, columns,
+            x, x_row, w, depth,
+        )  # fmt: skip
         r += 2
     if rows - r == 1:
-        multiply_tile(tile_like(like, 1), r, out, out_row, start, start_row, kept,
-                      columns, x, x_row, w, depth)
-    # fmt: on
+        multiply_tile(
+            tile_like(like, 1), r, out, out_row, start, start_row, kept, columns,
+            x, x_row, w, depth,
+        )  # fmt: skip
 
 
 @inline

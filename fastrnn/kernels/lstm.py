@@ -228,9 +228,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
             return
     else:
         if rows <= THIN:
-            multiply_thin(
-                rows, sums, row, start, start_row, True, row, x, x_row, w, depth
-            )  # fmt: skip
+            multiply_thin(rows, sums, row, start, start_row, True, row, x, x_row, w, depth)
             return
     for gate in range(0, GATES, PANEL):
         at = gate * block
