@@ -4,6 +4,8 @@ import threading
 import weakref
 from typing import Any, NoReturn
 
+import numpy as np
+
 from .checks import Array
 
 
@@ -68,7 +70,7 @@ class Workspace(Single):
         self.packed: Packed | None = None  # the weights of that forward
         self._sizes = T, B
         self._layer = weakref.ref(layer)
-        self._memory = {id(array.base) for array in memory}
+        self._memory = list({id(array.base): array.base for array in memory}.values())
         self.renew()
 
     def renew(self) -> None:
@@ -80,4 +82,13 @@ class Workspace(Single):
 
     def apart(self, array: Array) -> Array:
         """The array, or a copy if it lies in this workspace, where it would be overwritten."""
-        return array.copy() if id(array.base) in self._memory else array
+        owner = array.base
+        if owner is None:
+            return array
+        for memory in self._memory:
+            if owner is memory or (
+                not (type(owner) is np.ndarray and owner.base is None)  # whose memory, none knows
+                and np.may_share_memory(array, memory)
+            ):
+                return array.copy()
+        return array
