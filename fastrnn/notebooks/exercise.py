@@ -204,14 +204,16 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     da = checked("da", da, ("n_a", "m", "T"), {"n_a": n_a, "m": m})
     check_steps("da", da, len(steps))
     T = da.shape[2]
+    if T <= 1:
+        return rnn.rnn_backward(da, (steps, x))
     # Steps that stand alone are examples of one step.
-    rows = (buffer[:T].reshape(1, T * m, -1) for buffer in (steps.x, steps.h_prev, steps.h))
+    saved = steps.x, steps.h_prev, steps.h
+    rows = (buffer[:T].reshape(1, T * m, buffer.shape[2]) for buffer in saved)
     gradients = rnn.rnn_backward(
         da.transpose(0, 2, 1).reshape(n_a, T * m, 1), (RNNSteps(steps.parameters, *rows), x)
     )
-    dx = gradients["dx"].reshape(-1, T, m).transpose(0, 2, 1)
+    dx = gradients["dx"].reshape(steps.x.shape[2], T, m).transpose(0, 2, 1)
     gradients["dx"] = np.ascontiguousarray(dx)
     gradients["da0"] = gradients["da0"][:, :m].copy()
-    if T > 1:
-        tell("The notebook's rnn_backward never carries da_prev to the step before", "rnn_backward")
+    tell("The notebook's rnn_backward never carries da_prev to the step before", "rnn_backward")
     return gradients

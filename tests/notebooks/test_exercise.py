@@ -179,6 +179,18 @@ def test_backward_carries_nothing() -> None:
     assert warned(exercise.rnn_backward, da, caches)[1] == []
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 0), (3, 0, 2), (0, 4, 2), (0, 4, 0)])
+def test_backward_of_nothing(shape: tuple[int, int, int]) -> None:
+    D, B, T = shape
+    parameters = {"Wax": np.ones((5, D)), "Waa": np.ones((5, 5)), "ba": np.zeros((5, 1))}
+    parameters |= {"Wya": np.ones((2, 5)), "by": np.zeros((2, 1))}
+    *_, caches = exercise.rnn_forward(np.ones(shape), np.zeros((5, B)), parameters)
+    gradients, _ = warned(exercise.rnn_backward, np.ones((5, B, T)), caches)
+    assert {key: gradient.shape for key, gradient in gradients.items()} == {
+        "dx": shape, "da0": (5, B), "dWax": (5, D), "dWaa": (5, 5), "dba": (5, 1),
+    }  # fmt: skip
+
+
 def test_backward_of_one_step_is_right() -> None:
     parameters, x, a0, da = rnn_problem()
     *_, caches = exercise.rnn_forward(x, a0, parameters)
