@@ -24,11 +24,12 @@ import numpy as np
 from . import reference, weights
 from .checks import Array
 from .lstm import LSTM
+from .timing import least_times
 
 HELD_OUT = 20  # one part in so many is kept from training, at most HELD_OUT_MOST characters
 HELD_OUT_MOST = 20_000
 PROMPT = 200  # characters that the model reads before it writes
-REPEATS = 10  # of each timing; the shortest counts
+SECONDS = 0.6  # of a comparison of times
 
 
 class DemoError(Exception):
@@ -257,16 +258,6 @@ class Progress:
 # --- the same batch in NumPy --------------------------------------------------------
 
 
-def shortest(function: Callable[[], object]) -> float:
-    """Seconds of the shortest of some calls."""
-    times = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - begin)
-    return min(times)
-
-
 def compare(model: CharacterModel, codes: Array, targets: Array) -> str:
     """A table: the same batch through the model and through `fastrnn.reference`."""
     x = np.ascontiguousarray(model.one_hot[codes].transpose(2, 1, 0))  # (V, B, T), as the notebooks
@@ -305,7 +296,8 @@ def compare(model: CharacterModel, codes: Array, targets: Array) -> str:
         ("forward", forward_error, lambda: model.forward(codes), reference_forward),
         ("forward + backward", backward_error, both, reference_both),
     ):
-        fast, slow = shortest(ours), shortest(theirs)
+        # As for several threads: NumPy's own products, on both sides, may have some.
+        fast, slow = least_times({"ours": ours, "theirs": theirs}, SECONDS, 2).values()
         lines.append(
             f"  {name:18}  {error:18.1e}  {fast * 1e3:7.2f} ms  {slow * 1e3:7.2f} ms"
             f"  {slow / fast:5.1f}x"
