@@ -42,7 +42,8 @@ def as_array(argument: str, value: Any) -> Array:
 
 
 def _describe(axes: Axes, sizes: Mapping[str, int]) -> str:
-    known = [f"{axis} = {sizes[axis]}" for axis in dict.fromkeys(axes) if axis in sizes]
+    named = (axis for axis in dict.fromkeys(axes) if axis in sizes and axis != "1")
+    known = [f"{axis} = {sizes[axis]}" for axis in named]
     names = f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
     return names + (" with " + ", ".join(known) if known else "")
 

@@ -220,6 +220,7 @@ class Layer(Single, ABC):
             shape (B, H).  Zeros by default.
         workspace : Workspace, optional
             Buffers to use.  The results are then views into it; without one they are new.
+            Those of a training workspace must stay as they are until `backward`, too.
 
         Returns
         -------
@@ -244,7 +245,7 @@ class Layer(Single, ABC):
             ws = self._workspace(T, B, training=False)
         else:
             ws = self._check_workspace(workspace, "x", T, B)
-        x = ws.apart(x) if usual else ready(x, self._dtype)
+        x = ws.apart(x if usual else ready(x, self._dtype))
         packed = self._packed or self._await_packed()
         with ws.lock:
             ws.x = None
@@ -291,7 +292,7 @@ class Layer(Single, ABC):
         ws = self._check_workspace(workspace, "dh", T, B)
         if dstate is not None:
             last = [ws.apart(array) for array in last]
-        dh = ws.apart(dh) if usual else ready(dh, self._dtype)
+        dh = ws.apart(dh if usual else ready(dh, self._dtype))
         with ws.lock:
             x, packed = ws.x, ws.packed
             if x is None or packed is None:
@@ -315,7 +316,8 @@ class Layer(Single, ABC):
             Input of the step.
         state : ndarray or tuple of ndarray
             The state before the step as `forward` or `zero_state` returned it, of shape
-            (B, H) and the layer's type; overwritten.
+            (B, H) and the layer's type; overwritten.  A copy, if `backward` will follow that
+            `forward`, which reads it.
 
         Returns
         -------
@@ -333,7 +335,7 @@ class Layer(Single, ABC):
             B, D = x_t.shape
             if D == self._D and x_t.flags.carray:
                 states = self._usual_state(state, B)
-        if states is None or (not self._single and states[0] is states[1]):
+        if states is None:
             x_t = checked("x_t", x_t, ("B", "D"), {"D": self._D})
             B = len(x_t)
             states = self._check_overwritable(state, (B, self._H))
@@ -343,7 +345,8 @@ class Layer(Single, ABC):
         except (AttributeError, KeyError):
             buffer = self._step_buffer(B)
         packed = self._packed or self._await_packed()
-        self._step(x_t, packed.forward, buffer, *states)
+        if not self._step(x_t, packed.forward, buffer, *states):  # only there an address is cheap
+            raise ValueError("state[0] and state[1] share memory; wanted two arrays to overwrite")
         h: Array = states[0]
         return h
 
@@ -437,12 +440,10 @@ class Layer(Single, ABC):
                 raise TypeError(f"{name} is {type(value).__name__}; wanted an ndarray to overwrite")
             if not is_ready(array, self._dtype):
                 raise ValueError(
-                    f"{name} is {array.dtype}, C-contiguous {array.flags.c_contiguous}, writeable "
-                    f"{array.flags.writeable}; wanted {self._dtype}, C-contiguous, writeable, "
-                    "to overwrite"
+                    f"{name} is {array.dtype}, C-contiguous {array.flags.c_contiguous}, aligned "
+                    f"{array.flags.aligned}, writeable {array.flags.writeable}; wanted "
+                    f"{self._dtype}, C-contiguous, aligned, writeable, to overwrite"
                 )
-        if len(split) > 1 and split[0][1] is split[1][1]:
-            raise ValueError("state[0] and state[1] are one array; wanted two to overwrite")
         return [array for _, array in split]
 
     def _check_workspace(self, workspace: Any, argument: str, T: int, B: int) -> Workspace:

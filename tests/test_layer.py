@@ -8,6 +8,7 @@ import pickle
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from fastrnn.kernels.linear import STREAM
 from tests.cells import CELLS, Cell, Sizes, in_type
 from tests.compare import assert_close, assert_same_bits, copied, same_bits
 from tests.problems import Problem, normal
-from tests.sequences import FORMS
+from tests.sequences import FORMS, unaligned
 from tests.threads import in_every_call
 
 Array = NDArray[Any]
@@ -622,6 +623,35 @@ def test_arrays_that_lie_in_the_workspace(cell: Cell, dtype: Any) -> None:
     assert_same_bits(got, expected)
 
 
+class Subclass(np.ndarray):
+    pass
+
+
+SAME_MEMORY: dict[str, Callable[[Array], Any]] = {
+    "subclass": lambda array: array.view(Subclass),
+    "dlpack": np.from_dlpack,
+    "memoryview": memoryview,
+    "buffer": lambda array: np.asarray(memoryview(array)),
+    "strided": np.lib.stride_tricks.as_strided,
+    "metadata": lambda array: array.view(np.dtype(array.dtype, metadata={"unit": "m"})),
+}
+
+
+@each_cell
+@pytest.mark.parametrize("seen", SAME_MEMORY.values(), ids=SAME_MEMORY)
+def test_arrays_that_lie_in_the_workspace_by_other_ways(cell: Cell, seen: Any) -> None:
+    run = Run(cell, (130, 130, 5, 4, 1), np.float64)
+
+    def both(see: Callable[[Array], Any]) -> dict[str, Array]:
+        ws = run.layer.workspace(4, 5)
+        h, _ = run.layer.forward(run.x, None, ws)
+        h, _ = run.layer.forward(see(h), None, ws)
+        gradients = run.layer.backward(see(h), None, ws)
+        return copied({"h": h} | gradients)
+
+    assert_same_bits(both(seen), both(np.copy))
+
+
 @each_cell
 @each_type
 def test_the_state_may_be_the_input_of_a_step(cell: Cell, dtype: Any) -> None:
@@ -634,10 +664,17 @@ def test_the_state_may_be_the_input_of_a_step(cell: Cell, dtype: Any) -> None:
 
 def test_h_and_c_are_two_arrays() -> None:
     run = Run(CELLS["lstm"], (3, 17, 5, 4, 1), np.float64)
-    h = np.zeros((5, 17))
-    with pytest.raises(ValueError, match=r"^state\[0\] and state\[1\] are one array; wanted two"):
-        run.layer.step(run.x[0], (h, h))
-    assert not h.any()
+    memory = np.zeros((10, 17))
+    h = memory[:5]
+    for c in (h, h[:], memory[1:6], memory[4:9]):
+        for state in ((h, c), (c, h)):
+            with pytest.raises(
+                ValueError, match=r"^state\[0\] and state\[1\] share memory; wanted"
+            ):
+                run.layer.step(run.x[0], state)
+    assert not memory.any()
+    for state in ((h, memory[5:]), (memory[5:].copy(), h.copy())):  # side by side is apart
+        run.layer.step(run.x[0], state)
 
 
 @each_cell
@@ -885,6 +922,7 @@ def test_states_that_step_cannot_overwrite(cell: Cell) -> None:
         (good.astype(np.float32), ValueError, "is float32, .*wanted float64"),
         (np.asfortranarray(good), ValueError, ".*C-contiguous False.*; wanted"),
         (locked, ValueError, ".*writeable False; wanted"),
+        (unaligned(good), ValueError, ".*aligned False, .*; wanted .*aligned"),
         (np.zeros((6, 17)), ValueError, r"has shape \(6, 17\); wanted"),
         (np.zeros((7, 16)), ValueError, r"has shape \(7, 16\); wanted"),
         (np.zeros(17), ValueError, r"has shape \(17,\), 1 axes; wanted"),

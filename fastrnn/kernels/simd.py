@@ -277,6 +277,18 @@ def before_line(typingctx, p):
 
 
 @intrinsic
+def distance(typingctx, p, q):
+    """Elements from `p` to `q`."""
+    size = p.dtype.bitwidth // 8
+
+    def codegen(context, builder, sig, args):
+        begin, end = (builder.ptrtoint(address, ir.IntType(64)) for address in args)
+        return builder.sdiv(builder.sub(end, begin), ir.Constant(ir.IntType(64), size))
+
+    return types.intp(p, p), codegen
+
+
+@intrinsic
 def align(typingctx, p):
     """The first cache line's start from `p` on."""
 
