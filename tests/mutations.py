@@ -107,7 +107,9 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "lead > 0": "of no terms, the sums that it starts from",
         "depth <= FEW or rows <= FEW": "by what lies or by what is packed, the same sums",
     },
+    "kernels/rnn.py": {"forward.nbytes + backward.nbytes": "past the caches or not"},
     "kernels/lstm.py": {
+        "forward.nbytes + backward.nbytes": "past the caches or not",
         "PANEL * units <= (PANEL - 1) * lanes(p)": "gates side by side, or a vector apart",
     },
 }
