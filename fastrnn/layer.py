@@ -345,7 +345,7 @@ class Layer(Single, ABC):
         except (AttributeError, KeyError):
             buffer = self._step_buffer(B)
         packed = self._packed or self._await_packed()
-        if not self._step(x_t, packed.forward, buffer, *states):  # only there an address is cheap
+        if self._step(x_t, packed.forward, buffer, *states):  # only there an address is cheap
             raise ValueError("state[0] and state[1] share memory; wanted two arrays to overwrite")
         h: Array = states[0]
         return h

@@ -494,19 +494,19 @@ def lstm_step(x, weights, sums, h, c):
     """One step: ``h`` and ``c (B, H)`` in place, from ``x (B, D)``.
 
     sums : (B, 4, H padded), written on the way.
-    Returns whether `h` and `c` lie apart, as they must; if not, nothing is written.
+    Returns whether `h` and `c` share memory, as they must not; then nothing is written.
     """
     B, D = x.shape
     H = h.shape[1]
     x, weights, sums, h, c = pointer(x), pointer(weights), pointer(sums), pointer(h), pointer(c)
     if abs(distance(h, c)) < B * H:
-        return False
+        return True
     across = GATES * padded(weights, H)
     w_x = weights + across
     input_sums(B, 0, H, H, sums, B, weights, x, w_x, D)
     add_state_sums(B, 0, H, H, sums, B, h, w_x + across * D, False)
     pointwise_forward(B, 0, H, H, sums, B, sums, False, c, c, h)
-    return True
+    return False
 
 
 @kernel

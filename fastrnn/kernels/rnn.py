@@ -241,10 +241,7 @@ def rnn_forward(h0, x, weights, h, steps, team, leads):
 
 @kernel
 def rnn_step(x, weights, z, h):
-    """One step: ``h (B, H)`` in place, from ``x (B, D)``; `z` as large as `h`, written.
-
-    Returns that the state's arrays lie apart: there is one.
-    """
+    """One step: ``h (B, H)`` in place, from ``x (B, D)``; `z` as large as `h`, written."""
     B, D = x.shape
     H = h.shape[1]
     weights, z, h = pointer(weights), pointer(z), pointer(h)
@@ -254,7 +251,6 @@ def rnn_step(x, weights, z, h):
     multiply(B, H, z, H, z, H, True, h, H, w_h, H)
     step_forward(B * H, z)
     copy_row(B * H, h, z)
-    return True
 
 
 @kernel
