@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .checks import Array, as_array, common_dtype, ready
-from .kernels.activations import sigmoid_array, softmax_rows, tanh_array
+from .kernels.activations import BESIDE, sigmoid_array, softmax_columns, softmax_rows, tanh_array
 
 
 def _elementwise(kernel: Callable[..., None], x: Any) -> Array:
@@ -83,9 +83,13 @@ def softmax(x: Any) -> Array:
     x = as_array("x", x)
     if x.ndim == 0:
         raise ValueError("x has shape (), no axis; wanted (n, ...)")
-    classes = x.shape[0]
-    columns = ready(np.moveaxis(x, 0, -1), common_dtype((x,)))
-    out = np.empty(columns.shape, columns.dtype)
-    if out.size:
-        softmax_rows(columns.reshape(-1), out.reshape(-1), out.size // classes, classes)
-    return np.ascontiguousarray(np.moveaxis(out, -1, 0))
+    x = ready(x, common_dtype((x,)))
+    out = np.empty(x.shape, x.dtype)
+    if out.size == 0:
+        return out
+    if x.ndim == 1:
+        softmax_rows(x, out, 1, x.size)
+    else:
+        scratch = np.empty(2 * BESIDE, x.dtype)
+        softmax_columns(x.reshape(-1), out.reshape(-1), len(x), x[0].size, scratch)
+    return out

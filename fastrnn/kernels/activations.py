@@ -31,6 +31,8 @@ from .simd import (
     store_full,
 )
 
+BESIDE = 256  # columns of a softmax at once: what stands for each stays in the first-level cache
+
 LN2 = 0.6931471805599453
 LOG2_E = 1.4426950408889634
 magic = constant(float32=1.5 * 2.0**23, float64=1.5 * 2.0**52)
@@ -194,6 +196,39 @@ def softmax_row(z, out, classes):
         store(out + k, load(out + k, n) / total, n)
 
 
+@inline
+def softmax_beside(z, out, row, classes, columns, largest, total):
+    """The softmax of adjacent columns, their elements `row` apart.
+
+    Class after class: memory is read and written in long runs.
+    largest, total : of each column, written on the way.
+    """
+    block = lanes(z)
+    for j in range(0, columns, block):
+        store(largest + j, load(z + j, columns - j), columns - j)
+    for k in range(1, classes):
+        for j in range(0, columns, block):
+            n = columns - j
+            z_k, before = load(z + (k * row + j), n), load(largest + j, n)
+            store(largest + j, select_less(before, z_k, z_k, before), n)
+
+    for j in range(0, columns, block):
+        m = load(largest + j, columns - j)
+        store(total + j, m - m, columns - j)
+    for k in range(classes):
+        for j in range(0, columns, block):
+            n = columns - j
+            e = exp(load(z + (k * row + j), n) - load(largest + j, n))
+            store(out + (k * row + j), e, n)
+            store(total + j, load(total + j, n) + e, n)
+
+    for k in range(classes):
+        for j in range(0, columns, block):
+            n = columns - j
+            at = out + (k * row + j)
+            store(at, load(at, n) / load(total + j, n), n)
+
+
 # --- arrays -------------------------------------------------------------------------
 
 
@@ -227,3 +262,15 @@ def softmax_rows(z, out, rows, classes):
     p, q = pointer(z), pointer(out)
     for r in range(rows):
         softmax_row(p + r * classes, q + r * classes, classes)
+
+
+@kernel
+def softmax_columns(z, out, classes, columns, scratch):
+    """The same for each column of z, out : (classes, columns).
+
+    scratch : 2 `BESIDE` elements.
+    """
+    p, q, largest = pointer(z), pointer(out), pointer(scratch)
+    for j in range(0, columns, BESIDE):
+        n = min(BESIDE, columns - j)
+        softmax_beside(p + j, q + j, columns, classes, n, largest, largest + BESIDE)

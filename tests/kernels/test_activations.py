@@ -10,7 +10,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from fastrnn.kernels import activations
-from fastrnn.kernels.activations import sigmoid_array, softmax_rows, tanh_array
+from fastrnn.kernels.activations import (
+    BESIDE,
+    sigmoid_array,
+    softmax_columns,
+    softmax_rows,
+    tanh_array,
+)
 from fastrnn.kernels.simd import HAS_FMA, VECTOR_BITS, lanes, load, pointer, store
 from tests.kernels.guards import assert_untouched, guarded, guarded_copy
 from tests.problems import normal
@@ -160,39 +166,59 @@ def test_tails(name: str, dtype: Any) -> None:
 # --- softmax ----------------------------------------------------------------------------
 
 
-def softmax(z: Array) -> Array:
-    z = np.ascontiguousarray(z)
+def softmax_of_rows(z: Array) -> Array:
     out = guarded(z.size, z.dtype)
     softmax_rows(guarded_copy(z), out, *z.shape)
     assert_untouched(out)
     return out.reshape(z.shape)
 
 
+def softmax_of_columns(z: Array) -> Array:
+    """The same, from columns."""
+    out, scratch = guarded(z.size, z.dtype), guarded(2 * BESIDE, z.dtype)
+    softmax_columns(guarded_copy(z.T), out, *z.T.shape, scratch)
+    assert_untouched(out)
+    assert_untouched(scratch)
+    return out.reshape(z.T.shape).T
+
+
+each_softmax = pytest.mark.parametrize("softmax", [softmax_of_rows, softmax_of_columns])
+
+
 @each_type
+@each_softmax
 @pytest.mark.parametrize("classes", [1, 2, 3, 7, 8, 9, 16, 17, 33, 100, 10_000])
-def test_softmax(dtype: Any, classes: int) -> None:
-    z = 3 * normal((5, classes), dtype)
+def test_softmax(dtype: Any, classes: int, softmax: Any) -> None:
+    z = 3 * normal((35, classes), dtype)
     out = softmax(z)
     longer = z.astype(np.longdouble)
     longer -= longer.max(axis=1, keepdims=True)
     expected = np.exp(longer)
     expected /= expected.sum(axis=1, keepdims=True)
     # z minus the maximum is rounded, the exponential, each sum, and the quotient.
-    block = VECTOR_BITS // 8 // np.dtype(dtype).itemsize
-    sums = classes / block + np.log2(block)
+    sums = classes
+    if softmax is softmax_of_rows:
+        block = VECTOR_BITS // 8 // np.dtype(dtype).itemsize
+        sums = classes / block + np.log2(block)
     bound = (-longer.min() + 2 * (1 + sums + 1) + 2) / 2 * np.finfo(dtype).eps
     assert (np.abs(out - expected) <= bound * expected).all()
 
     for r in range(len(z)):
         np.testing.assert_array_equal(softmax(z[r : r + 1])[0], out[r])
-    flat = z.ravel().copy()
+    many = np.tile(z, (BESIDE // len(z) + 1, 1))  # more than are taken at once
+    np.testing.assert_array_equal(softmax(many)[-len(z) :], out)
+    flat, scratch = z.flatten(), np.empty(2 * BESIDE, dtype)
     softmax_rows(flat, flat, *z.shape)
-    np.testing.assert_array_equal(flat, out.ravel())
+    np.testing.assert_array_equal(flat, softmax_of_rows(z).ravel())
+    flat = z.T.flatten()
+    softmax_columns(flat, flat, *z.T.shape, scratch)
+    np.testing.assert_array_equal(flat, softmax_of_columns(z).T.ravel())
 
 
 @each_type
+@each_softmax
 @pytest.mark.parametrize("classes", [2, 5, 40])
-def test_softmax_of_what_is_not_finite(dtype: Any, classes: int) -> None:
+def test_softmax_of_what_is_not_finite(dtype: Any, classes: int, softmax: Any) -> None:
     z = normal((8, classes), dtype)
     plain = softmax(z)
     z[1, 0] = np.nan
