@@ -62,6 +62,7 @@ def _call_everything(dtype: np.dtype[Any]) -> None:
 
     for activation in softmax, sigmoid, tanh:
         activation(one)
+    softmax(one.ravel())  # of one column
     rnn, lstm = (
         {key: np.zeros([sizes[axis] for axis in axes], dtype) for key, axes in keys.items()}
         for keys in (RNN_KEYS | RNN_HEAD, LSTM_KEYS | LSTM_HEAD)
