@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .checks import Array, as_array, common_dtype, ready
-from .kernels.activations import BESIDE, sigmoid_array, softmax_columns, softmax_rows, tanh_array
+from .kernels.activations import BESIDE, sigmoid_array, softmax_array, softmax_columns, tanh_array
 
 
 def _elementwise(kernel: Callable[..., None], x: Any) -> Array:
@@ -88,7 +88,7 @@ def softmax(x: Any) -> Array:
     if out.size == 0:
         return out
     if x.ndim == 1:
-        softmax_rows(x, out, 1, x.size)
+        softmax_array(x, out)
     else:
         scratch = np.empty(2 * BESIDE, x.dtype)
         softmax_columns(x.reshape(-1), out.reshape(-1), len(x), x[0].size, scratch)

@@ -257,16 +257,14 @@ def sigmoid_array(x, out):
 
 
 @kernel
-def softmax_rows(z, out, rows, classes):
-    """z, out : (rows, classes), C-contiguous; out is written, the same memory is allowed."""
-    p, q = pointer(z), pointer(out)
-    for r in range(rows):
-        softmax_row(p + r * classes, q + r * classes, classes)
+def softmax_array(z, out):
+    """z, out : flat, of one length, not empty; out is written, the same memory is allowed."""
+    softmax_row(pointer(z), pointer(out), z.size)
 
 
 @kernel
 def softmax_columns(z, out, classes, columns, scratch):
-    """The same for each column of z, out : (classes, columns).
+    """z, out : (classes, columns), C-contiguous; out is written, the same memory is allowed.
 
     scratch : 2 `BESIDE` elements.
     """

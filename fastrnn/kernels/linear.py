@@ -55,8 +55,8 @@ def multiply_tile(tile, r, out, out_row, start, start_row, kept, columns, x, x_r
 def multiply_panel(rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
     """``out = start + x @ w`` for all rows of one panel.
 
-    Of each row at most `columns` are read and written.  Unless `kept`, the product starts from
-    nothing.  The last rows are divided evenly: a tile of one or two would wait for its weights.
+    Of each row at most `columns` are read and written.  The last rows are divided evenly: a
+    tile of one or two would wait for its weights.
     """
     # fmt: off
     r = 0
@@ -205,10 +205,7 @@ def multiply_thin(rows, out, out_row, start, start_row, kept, columns, x, x_row,
 
 @inline
 def multiply_between(j0, j1, rows, out, out_row, start, start_row, kept, x, x_row, w, depth):
-    """``out = start + x @ w`` for the columns from `j0` to `j1`; `j0` halves a panel or is whole.
-
-    Unless `kept`, from nothing instead of `start`.
-    """
+    """``out = start + x @ w`` for columns `j0` to `j1`; `j0` halves a panel or is whole."""
     panel = WIDTH * lanes(out)
     j = j0
     if rows <= THIN and j % panel == 0:
@@ -227,7 +224,7 @@ def multiply_between(j0, j1, rows, out, out_row, start, start_row, kept, x, x_ro
 
 @part
 def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, w, depth):
-    """``out = start + x @ w`` over adjacent columns; `kept` as for `multiply_between`."""
+    """``out = start + x @ w`` over adjacent columns."""
     multiply_between(0, columns, rows, out, out_row, start, start_row, kept, x, x_row, w, depth)
 
 
