@@ -32,6 +32,8 @@ class Kernels(NamedTuple):
     forward: Callable[..., None]
     step: Callable[..., None]
     backward: Callable[..., None]
+    lying_forward: Callable[..., None]
+    lying_backward: Callable[..., None]
 
 
 class Layer(Single, ABC):
@@ -76,7 +78,8 @@ class Layer(Single, ABC):
         self._single = self._state_count == 1
         self._nothing = (np.empty((0, 0), self._dtype),) * self._state_count
         self._buffers = threading.local()
-        self._packed: Packed | None = self._unpacked()  # None while `update` packs
+        self._packed: Packed | None = self._unpacked()  # None while there are none
+        self._waiting: Packed | None = None  # those that have yet to be packed
         self._pack([ready(w, self._dtype) for w in found], self._packed)
         await_before_forks(self)
 
@@ -110,39 +113,47 @@ class Layer(Single, ABC):
 
     # --- the same for all -----------------------------------------------------------
 
-    def update(self, parameters: Any) -> None:
+    def update(self, parameters: Any, *, copy: bool = True) -> None:
         """Take new weights of the same shapes.
 
         Parameters
         ----------
         parameters : mapping
             As for the constructor; computed in the layer's type whatever theirs is.
+        copy : bool
+            With False the arrays may be read until the next `update`, and in each `backward`
+            of a `forward` before it: they must stay as they are.  Training on a few rows is
+            faster so, since it does not pay to pack weights for these.
 
         Raises
         ------
         TypeError, ValueError, KeyError
             A weight does not fit this layer; the message names it.
         """
+        copy = _flag("copy", copy)
         found = self._usual_weights(parameters)
         if found is None:
             sizes = {"1": 1, "n_a": self._H, "n_x": self._D}
             found = [ready(w, self._dtype) for w in weights(parameters, self._keys, sizes)]
         with self.lock:
-            packed = self._await_packed()
+            packed = self._waiting or self._await_packed()
             in_use = weakref.ref(packed)
             alone = packed.alone
-            after = Packed(packed.forward, packed.backward)  # if a signal comes in between
+            # If a signal comes in between.
+            after = Packed(packed.forward, packed.backward, packed.lying)
             after.alone = False
             try:
-                self._packed = None
+                self._packed = self._waiting = None
                 del packed
                 # What a call reads, or a workspace on its way back, stays as it is.
                 room = after if alone and in_use() is None else self._unpacked()
-                self._pack(found, room)
+                if copy:
+                    self._pack(found, room)
+                room.lying = None if copy else found
                 room.alone = True
                 after = room
             finally:
-                self._packed = after
+                self._take(after)
 
     def _unpacked(self) -> Packed:
         """Memory for packed weights."""
@@ -150,12 +161,26 @@ class Layer(Single, ABC):
         backward = backward_size(self._D, self._H, self._gates, self._dtype)
         return Packed(*aligned(self._dtype, (forward,), (backward if self._training else 0,)))
 
+    def _take(self, packed: Packed) -> None:
+        """Compute with these weights from now on."""
+        waits = packed.lying is not None
+        self._packed, self._waiting = (None, packed) if waits else (packed, None)
+
     def _await_packed(self) -> Packed:
-        """The packed weights, when another thread's `update` has ended."""
+        """The packed weights, when another thread's `update` has ended; packed now if they wait."""
         with self.lock:
-            if self._packed is None:
+            waiting, packed = self._waiting, self._packed  # a signal's handler may pack, too
+            if packed is not None:
+                return packed
+            if waiting is None:
                 raise RuntimeError("layer is being updated by the call that a signal interrupted")
-            return self._packed
+            lying = waiting.lying
+            if lying is not None:
+                self._pack(lying, waiting)
+                waiting.lying = None
+                if self._waiting is waiting:
+                    self._take(waiting)
+            return waiting
 
     def _usual_weights(self, parameters: Any) -> list[Array] | None:
         """The weights if kernels take all of them as they are, at a small cost; else None."""
@@ -246,10 +271,14 @@ class Layer(Single, ABC):
         else:
             ws = self._check_workspace(workspace, "x", T, B)
         x = ws.apart(x if usual else ready(x, self._dtype))
-        packed = self._packed or self._await_packed()
+        packed = self._packed or (ws.lying and self._waiting) or self._await_packed()
         with ws.lock:
             ws.x = None
-            self._run(ws.members, self._kernels.forward, *first, x, packed.forward, *ws.forward)
+            lying = packed.lying
+            if lying is None:
+                self._run(ws.members, self._kernels.forward, *first, x, packed.forward, *ws.forward)
+            else:
+                self._kernels.lying_forward(*first, x, *lying, *ws.lying)
             if ws.training:
                 ws.x, ws.packed = x, packed
         if workspace is None:
@@ -301,10 +330,14 @@ class Layer(Single, ABC):
                     "whose saved values backward uses up"
                 )
             ws.x = ws.packed = None
-            self._run(
-                ws.members, self._kernels.backward,
-                *last, x, ws.h, dh, packed.backward, *ws.backward,
-            )  # fmt: skip
+            lying = packed.lying
+            if lying is None:
+                self._run(
+                    ws.members, self._kernels.backward,
+                    *last, x, ws.h, dh, packed.backward, *ws.backward,
+                )  # fmt: skip
+            else:
+                self._kernels.lying_backward(*last, x, ws.h, dh, *lying, *ws.backward)
         return dict(ws.gradients)
 
     def step(self, x_t: Any, state: Any) -> Array:

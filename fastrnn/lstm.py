@@ -19,6 +19,7 @@ from .packing import (
     is_short,
     lying_backward_size,
     lying_scratch,
+    lying_scratch_size,
     padded,
     paneled,
     scratch,
@@ -358,12 +359,18 @@ class LSTMWorkspace(Workspace):
         self.last = h[-1], c[-1]
         if training:
             size = accumulate_size(GATES * H, T * B, dtype)
+            short_run = is_short(T, B, D, H, dtype)
+            if short_run:
+                packed = lying_backward_size(T * B, H, dtype)
+                size = max(size, lying_scratch_size(dtype, packed, gates.size))
             dx, dw, db, dh, dc, scratch = gradients = aligned(
                 dtype, (T, B, D), (GATES, H, H + D), (GATES, H, 1), (B, H), (B, H),
                 (members, size),
             )  # fmt: skip
             memory += gradients
             self.backward = gates, c, dh, dc, dx, dw, db, scratch
+            if short_run:
+                self.lying = gates, c, h, scratch
             self.gradients = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
         super().__init__(layer, T, B, training, members, memory)
 
@@ -401,6 +408,8 @@ class LSTM(Layer):
         kernels.lstm_forward,
         kernels.lstm_step,
         kernels.lstm_backward,
+        short.lstm_lying_forward,
+        short.lstm_lying_backward,
     )
 
     def _workspace(self, T: int, B: int, training: bool) -> LSTMWorkspace:

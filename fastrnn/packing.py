@@ -115,11 +115,12 @@ def lying_scratch(dtype: np.dtype[Any], packed: int, *sizes: int) -> Array:
 
     On the way back not a strip is packed, but `packed` elements.
     """
-    return np.empty(_lying_scratch_size(dtype, packed, sizes), dtype)
+    return np.empty(lying_scratch_size(dtype, packed, *sizes), dtype)
 
 
 @lru_cache(256)
-def _lying_scratch_size(dtype: np.dtype[Any], packed: int, sizes: tuple[int, ...]) -> int:
+def lying_scratch_size(dtype: np.dtype[Any], packed: int, *sizes: int) -> int:
+    """Elements of `lying_scratch`."""
     return _scratch_size(dtype, (*sizes, max(STRIP * WIDTH * padded(1, dtype), packed)))
 
 

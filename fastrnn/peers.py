@@ -192,7 +192,7 @@ class Fastrnn(Peer):
         layer, workspace, state = self._prepare(problem, training=True)
 
         def run() -> Results:
-            layer.update(problem.parameters)
+            layer.update(problem.parameters, copy=False)
             layer.forward(problem.x, state, workspace)
             gradients: Results = layer.backward(problem.dh, workspace=workspace)
             return gradients

@@ -18,6 +18,7 @@ from .packing import (
     is_short,
     lying_backward_size,
     lying_scratch,
+    lying_scratch_size,
     paneled,
     scratch,
 )
@@ -274,12 +275,18 @@ class RNNWorkspace(Workspace):
         self.last = (h[-1],)
         if training:
             size = accumulate_size(H, T * B, dtype)
+            short_run = is_short(T, B, D, H, dtype)
+            if short_run:
+                packed = lying_backward_size(T * B, H, dtype)
+                size = max(size, lying_scratch_size(dtype, packed, T * B * H))
             dx, dz, dw_ax, dw_aa, db, dh, scratch = gradients = aligned(
                 dtype, (T, B, D), (T, B, H), (H, D), (H, H), (H, 1), (B, H),
                 (members, size),
             )  # fmt: skip
             memory += gradients
             self.backward = dz, dh, dx, dw_ax, dw_aa, db, scratch
+            if short_run:
+                self.lying = h, scratch
             self.gradients = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
         super().__init__(layer, T, B, training, members, memory)
 
@@ -316,6 +323,8 @@ class RNN(Layer):
         kernels.rnn_forward,
         kernels.rnn_step,
         kernels.rnn_backward,
+        short.rnn_lying_forward,
+        short.rnn_lying_backward,
     )
 
     def _workspace(self, T: int, B: int, training: bool) -> RNNWorkspace:

@@ -14,13 +14,16 @@ class Packed:
 
     forward, backward : ndarray
         `backward` is empty in a layer for inference.
+    lying : list of ndarray, optional
+        The weights as they came, if they have yet to be packed.
     alone : bool
-        Whether no other object has these arrays.
+        Whether no other object has the packed arrays.
     """
 
-    def __init__(self, forward: Array, backward: Array) -> None:
+    def __init__(self, forward: Array, backward: Array, lying: list[Array] | None = None) -> None:
         self.forward = forward
         self.backward = backward
+        self.lying = lying
         self.alone = True
 
 
@@ -52,6 +55,7 @@ class Workspace(Single):
 
     h: Array  # (T + 1, B, H), slot 0 the first state
     forward: tuple[Any, ...]  # what the forward kernel takes after x and the weights
+    lying: tuple[Any, ...] = ()  # likewise, after weights as they lie, if a run is short enough
     last: tuple[Array, ...]  # views of the last state's
     backward: tuple[Any, ...]  # what the backward kernel takes after dh and the weights
     gradients: dict[str, Array]  # what backward returns

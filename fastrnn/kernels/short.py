@@ -1,4 +1,4 @@
-"""Runs of few steps in the notebooks' layout, by weights as they lie.
+"""Runs of few steps, by weights as they lie.
 
 Packing weights costs more than it saves where only a few steps use them.  Sums take their terms
 in the same order as those of `rnn` and `lstm`, and so the bits are the same.
@@ -6,7 +6,15 @@ in the same order as those of `rnn` and `lstm`, and so the bits are the same.
 
 from ._jit import inline, kernel, part
 from .head import softmax_each
-from .linear import add_row, add_rows, copy_row, reverse_axes, transpose, zero_row
+from .linear import (
+    add_row,
+    add_rows,
+    copy_or_zero,
+    copy_row,
+    reverse_axes,
+    transpose,
+    zero_row,
+)
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
 from .lstm import step_forward as lstm_step_forward
@@ -37,6 +45,68 @@ def rnn_steps_forward(x, w_ax, w_aa, b_a, h, packed, T, B, D, H):
         rnn_step_forward(B * H, z + state)
 
 
+@part
+def rnn_steps_backward(
+    x, w_ax, w_aa, h_prev, h, dh_out, dz, dh, dx, dw_ax, dw_aa, db, scratch, T, B, D, H
+):
+    """`rnn.backward_steps`.
+
+    scratch : as many elements as `dz`, and `fastrnn.packing.lying_backward_size`.
+    """
+    N = T * B
+    columns = scratch
+    packed = columns + padded(columns, N * H)
+    for t in range(T - 1, -1, -1):
+        at = t * B * H
+        if t == T - 1:
+            add_row(B * H, dh, dh_out + at)
+        rnn_step_backward(B * H, h + at, dh, dz + at)
+        if t > 0:
+            copy_row(B * H, dh, dh_out + (at - B * H))
+        multiply_back(B, H, dh, H, t > 0, dz + at, H, w_aa, H, H, packed)
+    multiply_back(N, D, dx, D, False, dz, H, w_ax, D, H, packed)
+    transpose(dz, H, columns, N, N, H, N)
+    accumulate_lying(H, D, dw_ax, D, columns, N, x, D, N, False, packed)
+    accumulate_lying(H, H, dw_aa, H, columns, N, h_prev, H, N, False, packed)
+    zero_row(H, db)
+    add_rows(H, db, dz, H, N)
+
+
+@kernel
+def rnn_lying_forward(h0, x, w_ax, w_aa, b_a, h, scratch):
+    """`rnn.rnn_forward`.
+
+    scratch : what `fastrnn.packing.lying_scratch` gives for nothing else.
+    """
+    T, B, D = x.shape
+    H = h.shape[2]
+    h = pointer(h)
+    copy_or_zero(B * H, h, h0)
+    rnn_steps_forward(
+        pointer(x), pointer(w_ax), pointer(w_aa), pointer(b_a), h, align(pointer(scratch)),
+        T, B, D, H,
+    )  # fmt: skip
+
+
+@kernel
+def rnn_lying_backward(
+    dh_last, x, h, dh_out, w_ax, w_aa, b_a, dz, dh, dx, dw_ax, dw_aa, db, scratch
+):
+    """`rnn.rnn_backward`; `b_a` is not read.
+
+    scratch : what `fastrnn.packing.lying_scratch` gives for ``dz``.
+    """
+    T, B, D = x.shape
+    H = h.shape[2]
+    h, dh = pointer(h), pointer(dh)
+    copy_or_zero(B * H, dh, dh_last)
+    rnn_steps_backward(
+        pointer(x), pointer(w_ax), pointer(w_aa), h, h + B * H, pointer(dh_out), pointer(dz), dh,
+        pointer(dx), pointer(dw_ax), pointer(dw_aa), pointer(db), align(pointer(scratch)),
+        T, B, D, H,
+    )  # fmt: skip
+
+
 @kernel
 def rnn_short_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y, scratch):
     """`rnn_notebook_forward`.
@@ -63,32 +133,17 @@ def rnn_short_backward(da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa,
     """
     H, B, T = da.shape
     D = w_ax.shape[1]
-    N = T * B
-    w_ax, w_aa, x_rows, h_prev, h = (
-        pointer(w_ax), pointer(w_aa), pointer(x_rows), pointer(h_prev), pointer(h),
-    )  # fmt: skip
     dh_out = align(pointer(scratch))
-    dz = dh_out + padded(dh_out, N * H)
-    dz_columns = dz + padded(dh_out, N * H)
-    dx_rows = dz_columns + padded(dh_out, N * H)
-    dh = dx_rows + padded(dh_out, N * D)
+    dz = dh_out + padded(dh_out, T * B * H)
+    dx_rows = dz + padded(dh_out, T * B * H)
+    dh = dx_rows + padded(dh_out, T * B * D)
     packed = dh + padded(dh_out, B * H)
     reverse_axes(pointer(da), dh_out, H, B, T)
     zero_row(B * H, dh)
-    for t in range(T - 1, -1, -1):
-        at = t * B * H
-        if t == T - 1:
-            add_row(B * H, dh, dh_out + at)
-        rnn_step_backward(B * H, h + at, dh, dz + at)
-        if t > 0:
-            copy_row(B * H, dh, dh_out + (at - B * H))
-        multiply_back(B, H, dh, H, t > 0, dz + at, H, w_aa, H, H, packed)
-    multiply_back(N, D, dx_rows, D, False, dz, H, w_ax, D, H, packed)
-    transpose(dz, H, dz_columns, N, N, H, N)
-    accumulate_lying(H, D, pointer(dw_ax), D, dz_columns, N, x_rows, D, N, False, packed)
-    accumulate_lying(H, H, pointer(dw_aa), H, dz_columns, N, h_prev, H, N, False, packed)
-    zero_row(H, pointer(db))
-    add_rows(H, pointer(db), dz, H, N)
+    rnn_steps_backward(
+        pointer(x_rows), pointer(w_ax), pointer(w_aa), pointer(h_prev), pointer(h), dh_out, dz, dh,
+        dx_rows, pointer(dw_ax), pointer(dw_aa), pointer(db), packed, T, B, D, H,
+    )  # fmt: skip
     transpose(dh, H, pointer(da0), B, B, H, B)
     reverse_axes(dx_rows, pointer(dx), T, B, D)
 
@@ -152,6 +207,76 @@ def through_gates(w_f, w_i, w_c, w_o, dgates, kept, out, columns, packed, N, D, 
     through_gate(GATE_O, w_o, dgates, kept, out, columns, packed, N, D, H)
 
 
+@part
+def lstm_steps_backward(
+    x, w_f, w_i, w_c, w_o, h_prev, dh_out, gates, dgates, c_prev, c, dh, dc, dx, dw, db, scratch,
+    T, B, D, H,
+):  # fmt: skip
+    """`lstm.backward_steps`.
+
+    scratch : as many elements as `dgates`, and `fastrnn.packing.lying_backward_size`.
+    """
+    N = T * B
+    columns = scratch
+    packed = columns + padded(columns, N * GATES * H)
+    for t in range(T - 1, -1, -1):
+        at = t * B * H
+        if t == T - 1:
+            add_row(B * H, dh, dh_out + at)
+        dgates_t = dgates + GATES * at
+        lstm_step_back(B, 0, H, H, gates + GATES * at, dgates_t, c_prev + at, c + at, dh, dc)
+        if t > 0:
+            copy_row(B * H, dh, dh_out + (at - B * H))
+        through_gates(w_f, w_i, w_c, w_o, dgates_t, t > 0, dh, H, packed, B, D, H)
+    through_gates(w_f + H, w_i + H, w_c + H, w_o + H, dgates, False, dx, D, packed, N, D, H)
+    transpose(dgates, GATES * H, columns, N, N, GATES * H, N)
+    accumulate_lying(GATES * H, H, dw, H + D, columns, N, h_prev, H, N, False, packed)
+    accumulate_lying(GATES * H, D, dw + H, H + D, columns, N, x, D, N, False, packed)
+    zero_row(GATES * H, db)
+    add_rows(GATES * H, db, dgates, GATES * H, N)
+
+
+@kernel
+def lstm_lying_forward(
+    h0, c0, x, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, gates, c, h, scratch
+):  # fmt: skip
+    """`lstm.lstm_forward`, gates and all cells kept.
+
+    scratch : what `fastrnn.packing.lying_scratch` gives for nothing else.
+    """
+    T, B, D = x.shape
+    H = h.shape[2]
+    c, h = pointer(c), pointer(h)
+    copy_or_zero(B * H, h, h0)
+    copy_or_zero(B * H, c, c0)
+    lstm_steps_forward(
+        pointer(x), pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o),
+        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), pointer(gates), c, h,
+        align(pointer(scratch)), T, B, D, H,
+    )  # fmt: skip
+
+
+@kernel
+def lstm_lying_backward(
+    dh_last, dc_last, x, h, dh_out, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o,
+    gates, c, dh, dc, dx, dw, db, scratch,
+):  # fmt: skip
+    """`lstm.lstm_backward`; the biases are not read.
+
+    scratch : what `fastrnn.packing.lying_scratch` gives for ``gates``.
+    """
+    T, B, D = x.shape
+    H = h.shape[2]
+    gates, c, dh, dc = pointer(gates), pointer(c), pointer(dh), pointer(dc)
+    copy_or_zero(B * H, dh, dh_last)
+    copy_or_zero(B * H, dc, dc_last)
+    lstm_steps_backward(
+        pointer(x), pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), pointer(h),
+        pointer(dh_out), gates, gates, c, c + B * H, dh, dc, pointer(dx), pointer(dw), pointer(db),
+        align(pointer(scratch)), T, B, D, H,
+    )  # fmt: skip
+
+
 @kernel
 def lstm_short_forward(
     x, a0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
@@ -190,34 +315,19 @@ def lstm_short_backward(
     """
     H, B, T = da.shape
     D = w_f.shape[1] - H
-    N = T * B
-    w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
-    gates, c_prev, c, dw, db = pointer(gates), pointer(c_prev), pointer(c), pointer(dw), pointer(db)
     dh_out = align(pointer(scratch))
-    dgates = dh_out + padded(dh_out, N * H)
-    dgates_columns = dgates + padded(dh_out, N * GATES * H)
-    dx_rows = dgates_columns + padded(dh_out, N * GATES * H)
-    dh = dx_rows + padded(dh_out, N * D)
+    dgates = dh_out + padded(dh_out, T * B * H)
+    dx_rows = dgates + padded(dh_out, T * B * GATES * H)
+    dh = dx_rows + padded(dh_out, T * B * D)
     dc = dh + padded(dh_out, B * H)
     packed = dc + padded(dh_out, B * H)
     reverse_axes(pointer(da), dh_out, H, B, T)
     zero_row(B * H, dh)
     zero_row(B * H, dc)
-    for t in range(T - 1, -1, -1):
-        at = t * B * H
-        if t == T - 1:
-            add_row(B * H, dh, dh_out + at)
-        dgates_t = dgates + GATES * at
-        lstm_step_back(B, 0, H, H, gates + GATES * at, dgates_t, c_prev + at, c + at, dh, dc)
-        if t > 0:
-            copy_row(B * H, dh, dh_out + (at - B * H))
-        through_gates(w_f, w_i, w_c, w_o, dgates_t, t > 0, dh, H, packed, B, D, H)
-    through_gates(w_f + H, w_i + H, w_c + H, w_o + H, dgates, False, dx_rows, D, packed, N, D, H)
-    transpose(dgates, GATES * H, dgates_columns, N, N, GATES * H, N)
-    x_rows, h_prev = pointer(x_rows), pointer(h_prev)
-    accumulate_lying(GATES * H, H, dw, H + D, dgates_columns, N, h_prev, H, N, False, packed)
-    accumulate_lying(GATES * H, D, dw + H, H + D, dgates_columns, N, x_rows, D, N, False, packed)
-    zero_row(GATES * H, db)
-    add_rows(GATES * H, db, dgates, GATES * H, N)
+    lstm_steps_backward(
+        pointer(x_rows), pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), pointer(h_prev),
+        dh_out, pointer(gates), dgates, pointer(c_prev), pointer(c), dh, dc, dx_rows,
+        pointer(dw), pointer(db), packed, T, B, D, H,
+    )  # fmt: skip
     transpose(dh, H, pointer(da0), B, B, H, B)
     reverse_axes(dx_rows, pointer(dx), T, B, D)
