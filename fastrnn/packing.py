@@ -36,8 +36,9 @@ from .kernels.simd import VECTOR_BITS, WIDTH
 CACHE_LINE = 64  # bytes; vectors that cross a line load at half the speed
 CHUNK_BYTES = 1 << 18  # input products taken at once; they stay near the CPU
 CHUNK_ROWS = 256  # or as many rows as pay for reading the weights from further away
+SHORT_STEPS = 2  # in which weights are used as they lie
 LARGE_BYTES = 1 << 19  # of a gate's weights
-LARGE_STEPS = 4  # in which they are used as they lie
+LARGE_STEPS = 4  # in which these are
 
 
 @lru_cache(256)
@@ -138,4 +139,4 @@ def is_short(T: int, B: int, D: int, H: int, dtype: np.dtype[Any]) -> bool:
     what packing writes.
     """
     large = H * (D + H) * dtype.itemsize >= LARGE_BYTES
-    return T * B <= FEW and T <= (LARGE_STEPS if large else 1)
+    return T * B <= FEW and T <= (LARGE_STEPS if large else SHORT_STEPS)

@@ -11,6 +11,7 @@ from .head import output_backward
 from .lstm import HEAD_KEYS as LSTM_HEAD
 from .lstm import KEYS as LSTM_KEYS
 from .lstm import LSTM, lstm_backward, lstm_cell_backward, lstm_cell_forward, lstm_forward
+from .packing import SHORT_STEPS
 from .rnn import HEAD_KEYS as RNN_HEAD
 from .rnn import KEYS as RNN_KEYS
 from .rnn import RNN, rnn_backward, rnn_cell_backward, rnn_cell_forward, rnn_forward
@@ -69,14 +70,16 @@ def _call_everything(dtype: np.dtype[Any]) -> None:
     )
     rnn_cell_backward(state, rnn_cell_forward(state, state, rnn)[-1])
     lstm_cell_backward(state, state, lstm_cell_forward(state, state, state, lstm)[-1])
-    for steps in 1, 2:  # weights as they lie, and packed
+    for steps in 1, SHORT_STEPS + 1:  # weights as they lie, and packed
         x = np.zeros((1, 1, steps), dtype)
         rnn_backward(x, rnn_forward(x, state, rnn)[-1])
         lstm_backward(x, lstm_forward(x, state, lstm)[-1])
     output_backward(one, rnn_forward(one, state, rnn)[-1])
 
-    for layer in RNN(rnn), LSTM(lstm):
-        workspace = layer.workspace(1, 1)
-        layer.forward(one, workspace=workspace)
-        layer.backward(one, workspace=workspace)
+    for layer, weights in (RNN(rnn), rnn), (LSTM(lstm), lstm):
         layer.step(state, layer.zero_state(1))
+        workspace = layer.workspace(1, 1)
+        for _ in "packed", "as they lie":
+            layer.forward(one, workspace=workspace)
+            layer.backward(one, workspace=workspace)
+            layer.update(weights, copy=False)

@@ -879,12 +879,142 @@ def test_the_layer_keeps_its_own_weights(cell: Cell) -> None:
 
 
 @each_cell
-def test_update_in_another_type_keeps_the_layer_type(cell: Cell) -> None:
-    run = Run(cell, (5, 17, 7, 4, 1), np.float32)
+@pytest.mark.parametrize("copy", [True, False], ids=["copy", "no copy"])
+@pytest.mark.parametrize("B", [2, 9])
+def test_update_in_another_type_keeps_the_layer_type(cell: Cell, B: int, copy: bool) -> None:
+    run = Run(cell, (5, 17, B, 1, 1), np.float32)
     expected = run()
-    run.layer.update({key: w.astype(np.float64) for key, w in run.problem.parameters.items()})
+    wide = {key: w.astype(np.float64) for key, w in run.problem.parameters.items()}
+    run.layer.update(wide, copy=copy)
     assert run.layer.dtype == np.float32
     assert_same_bits(run(), expected)
+
+
+# Weights as they lie
+
+
+@each_cell
+@each_type
+@pytest.mark.parametrize(
+    "sizes", [*SIZES, (0, 5, 3, 2, 1), (3, 0, 3, 2, 1), (3, 5, 0, 2, 1), (3, 5, 2, 0, 1)], ids=str
+)
+def test_weights_that_are_not_copied_give_the_same_bits(
+    cell: Cell, sizes: Sizes, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(cell, sizes, dtype)
+    expected = copied(run())
+    for short in True, False:
+        monkeypatch.setattr(f"fastrnn.{cell.name}.is_short", lambda *_, short=short: short)
+        run.layer.update(run.problem.parameters, copy=False)
+        assert_same_bits(run(), expected)
+        assert (run.layer._packed is None) == short
+
+
+@each_cell
+@each_type
+def test_weights_as_they_lie_from_no_state(cell: Cell, dtype: Any) -> None:
+    run = Run(cell, (5, 17, 3, 2, 1), dtype)
+    ws = run.layer.workspace(2, 3)
+    results = []
+    for _ in "packed", "as they lie":
+        h, last = run.layer.forward(run.x, None, ws)
+        got = {"h": h} | dict(zip(("last h", "last c"), split(last), strict=False))
+        got = copied(got)
+        results.append(got | copied(run.layer.backward(run.dh, None, ws)))
+        run()  # leaves other values in the workspace
+        run.layer.update(run.problem.parameters, copy=False)
+    assert_same_bits(*results)
+
+
+@each_cell
+def test_weights_are_packed_when_a_call_needs_it(cell: Cell) -> None:
+    parameters = cell.problem(5, 17, seed=1).parameters
+    short, long = (Run(cell, (5, 17, 3, T, 1), np.float64) for T in (2, 9))
+    layer = short.layer
+    fresh = with_weights(short, parameters).layer
+    ws = layer.workspace(2, 3)
+    state = layer.zero_state(3)
+    long.layer = layer
+    calls: dict[str, Callable[[], Any]] = {
+        "a long run": lambda: long()["h"],
+        "no workspace": lambda: layer.forward(short.x)[0],
+        "no training": lambda: layer.forward(short.x, None, layer.workspace(2, 3, False))[0],
+        "a step": lambda: layer.step(short.x[0], layer.zero_state(3)),
+    }
+    expected = {}
+    for name, call in calls.items():
+        layer.update(parameters)
+        expected[name] = call().copy()
+        layer.update(short.problem.parameters)
+        layer.update(parameters, copy=False)
+        layer.forward(short.x, state, ws)
+        assert layer._packed is None
+        assert same_bits(call(), expected[name]), name
+        assert layer._packed is not None
+        # The way back of a forward before that.
+        got = copied(layer.backward(short.dh, None, ws))
+        other = fresh.workspace(2, 3)
+        fresh.forward(short.x, state, other)
+        assert_same_bits(got, fresh.backward(short.dh, None, other))
+
+
+@each_cell
+def test_update_copies_unless_told_not_to(cell: Cell) -> None:
+    run = Run(cell, (5, 17, 3, 2, 1), np.float64)
+    expected = run()
+    own = {key: array.copy() for key, array in run.problem.parameters.items()}
+    run.layer.update(own)
+    for array in own.values():
+        array[...] = 0
+    assert_same_bits(run(), expected)
+    run.layer.update(own, copy=False)
+    for key, array in own.items():
+        array[...] = run.problem.parameters[key]
+    assert_same_bits(run(), expected)
+
+
+@each_cell
+def test_arrays_that_are_not_copied_may_be_made_read_only(cell: Cell) -> None:
+    """For another kind of array kernels would be compiled anew."""
+    run = Run(cell, (5, 17, 3, 2, 1), np.float64)
+    expected = run()
+    own = {key: array.copy() for key, array in run.problem.parameters.items()}
+    run.layer.update(own, copy=False)
+    for array in own.values():
+        array.flags.writeable = False
+    kernels = run.layer._kernels.lying_forward, run.layer._kernels.lying_backward
+    before = [len(kernel.signatures) for kernel in kernels]
+    assert_same_bits(run(), expected)
+    assert [len(kernel.signatures) for kernel in kernels] == before
+
+
+@each_cell
+def test_weights_that_wait_and_are_never_used(cell: Cell) -> None:
+    run = Run(cell, (5, 17, 3, 2, 1), np.float64)
+    expected = run()
+    wrong = cell.problem(5, 17, seed=1).parameters
+    for copy_ in True, False:
+        for _ in range(3):
+            run.layer.update(wrong, copy=False)
+        run.layer.update(run.problem.parameters, copy=copy_)
+        assert_same_bits(run(), expected)
+
+
+@each_cell
+def test_a_layer_for_inference_packs_what_it_was_given(cell: Cell) -> None:
+    run = Run(cell, (5, 17, 3, 2, 1), np.float64)
+    layer = cell.layer(cell.problem(5, 17, seed=1).parameters, training=False)
+    layer.update(run.problem.parameters, copy=False)
+    for ws in None, layer.workspace(2, 3):
+        assert same_bits(layer.forward(run.x, run.state, ws)[0], run()["h"])
+
+
+@each_cell
+@pytest.mark.parametrize("wrong", [None, 0, "no"])
+def test_copy_is_a_bool(cell: Cell, wrong: Any) -> None:
+    run = Run(cell, (5, 17, 3, 2, 1), np.float64)
+    with pytest.raises(TypeError, match=rf"^copy is {type(wrong).__name__}; wanted a bool"):
+        run.layer.update(run.problem.parameters, copy=wrong)
 
 
 @each_cell

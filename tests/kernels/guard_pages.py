@@ -94,11 +94,15 @@ def run(cell: Cell, sizes: tuple[int, ...], dtype: Any) -> None:
     )
     for count, training in ((1, True), (3, True), (1, False)):
         layer_ = cell.layer(problem.parameters, count, training=training)
-        ws = layer_.workspace(T, m)
         x = fenced_copy(np.ascontiguousarray(problem.x.T))
-        found["h"], _ = layer_.forward(x, layer_.zero_state(m), ws)
-        if training:
-            found |= layer_.backward(fenced_copy(normal((T, m, n_a), dtype)), None, ws)
+        dh = fenced_copy(normal((T, m, n_a), dtype))
+        for short in True, False:
+            module.is_short = lambda *_, short=short: short  # type: ignore[attr-defined]
+            ws = layer_.workspace(T, m)
+            layer_.update(problem.parameters, copy=False)
+            found["h"], _ = layer_.forward(x, layer_.zero_state(m), ws)
+            if training:
+                found |= layer_.backward(dh, None, ws)
         layer_.forward(x)
         layer_.step(fenced_copy(x[0]), layer_.zero_state(m))
     for name in ("sigmoid", "tanh", "softmax"):

@@ -256,7 +256,10 @@ def of_layer(cell: Cell) -> Iterator[Call]:
     layer = cell.layer(parameters, 2)
     inference = cell.layer(parameters, training=False)
     ws, few = layer.workspace(T, M), layer.workspace(T, M, training=False)
-    yield with_weights(Call(layer.update, {"parameters": parameters}), ("parameters",), read)
+    updated = Call(
+        layer.update, {"parameters": parameters, "copy": True}, others={("copy",): NOT_FLAGS}
+    )
+    yield with_weights(updated, ("parameters",), read)
     yield Call(
         layer.workspace, {"T": T, "B": M, "training": True},
         others={("T",): (*NOT_COUNTS, HUGE), ("B",): (*NOT_COUNTS, HUGE), ("training",): NOT_FLAGS},

@@ -30,11 +30,12 @@ QUIET = 0.2  # seconds; other threads have been seen to run a handler 10 ms late
 class Trial:
     """A layer's work, over and over with one workspace, or with a new layer each time."""
 
-    def __init__(self, cell: Cell, threads: int, new: bool = False) -> None:
+    def __init__(self, cell: Cell, threads: int, new: bool = False, copy: bool = True) -> None:
         problem = cell.problem(D, H, B, T)
         self.parameters = problem.parameters
         self.make = partial(cell.layer, problem.parameters, threads)
         self.new = new
+        self.copy = copy
         self.kept: list[Any] = []  # Python cannot pass on an interrupt of what ends with a layer
         self.layer = self.make()
         self.workspace = self.layer.workspace(T, B)
@@ -48,7 +49,7 @@ class Trial:
             self.kept += self.layer, self.workspace
             self.layer = self.make()
             self.workspace = self.layer.workspace(T, B)
-        self.layer.update(self.parameters)
+        self.layer.update(self.parameters, copy=self.copy)
         h, _ = self.layer.forward(self.x, self.state, self.workspace)
         results = {"h": h.copy()} | self.layer.backward(self.dh, None, self.workspace)
         return copied(results)
@@ -101,7 +102,10 @@ def cut_calls(interrupt: Interrupts, interrupts: int, seed: int) -> int:
     calls = cut = 0
     with pytest.MonkeyPatch.context() as patch:
         in_every_call(patch.setattr)
-        trials = [Trial(cell, threads) for cell in CELLS.values() for threads in (1, 2)]
+        trials = [
+            Trial(cell, threads, copy=copy)
+            for cell in CELLS.values() for threads in (1, 2) for copy in (True, False)
+        ]  # fmt: skip
         trials += [Trial(cell, threads=2, new=True) for cell in CELLS.values()]
         start = time.perf_counter()
         for trial in trials:

@@ -116,6 +116,9 @@ def forks_during_calls(name: str) -> None:
     halted = Halted(kernels.forward)
     layer._kernels = kernels._replace(forward=halted)
     fork_during(lambda: layer.forward(x, None, workspace), halted, check)
+    layer.update(problem.parameters, copy=False)
+    layer._pack = halted = Halted(pack)
+    fork_during(lambda: layer.forward(x), halted, check)
 
 
 def forks_during_compilation() -> None:

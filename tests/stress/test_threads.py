@@ -111,8 +111,12 @@ def test_threads_share_a_layer_that_has_threads(cell: Cell) -> None:
 
 @each_cell
 @pytest.mark.parametrize("threads", [1, 2])
-def test_update_beside_other_calls(cell: Cell, threads: int) -> None:
+@pytest.mark.parametrize("how", ["copy", "packed later", "as they lie"])
+def test_update_beside_other_calls(
+    cell: Cell, threads: int, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pass there and back has the weights from before or those from after, never some of both."""
+    monkeypatch.setattr(f"fastrnn.{cell.name}.is_short", lambda *_: how == "as they lie")
     tasks = [Task(cell), Task(cell)]
     tasks[1].parameters = cell.problem(D, H, B, T, seed=1).parameters
     layer = cell.layer(tasks[0].parameters, threads)
@@ -124,7 +128,7 @@ def test_update_beside_other_calls(cell: Cell, threads: int) -> None:
         k = n
         while readers and n not in readers:
             k += 1
-            layer.update(tasks[k % 2].parameters)
+            layer.update(tasks[k % 2].parameters, copy=how == "copy" or k % 5 == 0)
         try:
             while n in readers and (k < 20 or (not all(seen) and k < 10_000)):
                 k += 1
@@ -140,26 +144,37 @@ def test_update_beside_other_calls(cell: Cell, threads: int) -> None:
 
 
 @each_cell
-def test_backward_has_the_weights_of_its_forward(cell: Cell) -> None:
+@pytest.mark.parametrize("short", [False, True], ids=["packed", "as they lie"])
+@pytest.mark.parametrize("copies", [(True, True), (True, False), (False, True), (False, False)])
+def test_backward_has_the_weights_of_its_forward(
+    cell: Cell, copies: tuple[bool, bool], short: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"fastrnn.{cell.name}.is_short", lambda *_: short)
     task, other = Task(cell), cell.problem(D, H, B, T, seed=1).parameters
     layer = cell.layer(task.parameters)
     expected = task.run(layer)
 
     def update() -> None:
         for _ in range(3):
-            layer.update(other)
+            layer.update(other, copy=copies[1])
+            layer.forward(task.x)
 
+    layer.update(task.parameters, copy=copies[0])
     assert_same_bits(task.run(layer, update), expected)
     assert not same_bits(task.run(layer)["h"], expected["h"])
 
 
 @each_cell
+@pytest.mark.parametrize("short", [False, True], ids=["packed", "as they lie"])
+@pytest.mark.parametrize("copy", [True, False], ids=["copy", "no copy"])
 def test_backward_has_the_weights_of_its_forward_after_an_update_that_failed(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch
+    cell: Cell, copy: bool, short: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(f"fastrnn.{cell.name}.is_short", lambda *_: short)
     task, other = Task(cell), cell.problem(D, H, B, T, seed=1).parameters
     layer = cell.layer(task.parameters)
     expected = task.run(layer)
+    layer.update(task.parameters, copy=copy)
 
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
@@ -195,6 +210,31 @@ def test_an_update_packs_in_place_unless_a_call_reads_there() -> None:
     second = place()
     layer.update(task.parameters)
     assert place() == second
+
+    # Weights that wait have their place, too.
+    layer.update(task.parameters, copy=False)
+    layer.update(task.parameters)
+    assert place() == second
+    layer.update(task.parameters, copy=False)
+    layer.forward(task.x)
+    assert place() == second
+
+
+@each_cell
+def test_one_thread_packs_weights_that_wait(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Task(cell)
+    layer = cell.layer(task.parameters)
+    expected, pack, packed = task.run(layer), layer._pack, [0]
+
+    def slowly(*arguments: Any) -> None:
+        packed[0] += 1
+        time.sleep(0.01)
+        pack(*arguments)
+
+    monkeypatch.setattr(layer, "_pack", slowly)
+    layer.update(task.parameters, copy=False)
+    in_threads(lambda _: assert_same_bits(task.run(layer), expected))
+    assert packed == [1]
 
 
 @each_cell
@@ -405,6 +445,41 @@ def test_a_handler_is_told_that_its_layer_is_being_updated(
         layer.update(task.parameters)
     layer.update(task.parameters)
     assert_same_bits(task.run(layer), expected)
+
+
+@each_cell
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+def test_a_handler_may_use_a_layer_that_packs_weights_that_waited(
+    cell: Cell, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, other = Task(cell), cell.problem(D, H, B, T, seed=1).parameters
+    layer = cell.layer(task.parameters)
+    expected = [task.run(cell.layer(parameters)) for parameters in (task.parameters, other)]
+    pack = layer._pack
+
+    def interrupted(handler: Callable[[], None]) -> Callable[..., None]:
+        def pack_around(*arguments: Any) -> None:
+            monkeypatch.setattr(layer, "_pack", pack)
+            if late:
+                pack(*arguments)
+            handler()
+            if not late:
+                pack(*arguments)
+
+        return pack_around
+
+    def run() -> None:
+        assert_same_bits(task.run(layer), expected[0])
+
+    for handler, after in (
+        (run, 0),
+        (lambda: layer.update(other), 1),
+        (lambda: layer.update(other, copy=False), 1),
+    ):
+        layer.update(task.parameters, copy=False)
+        monkeypatch.setattr(layer, "_pack", interrupted(handler))
+        run()
+        assert_same_bits(task.run(layer), expected[after])
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals")
