@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 
 from . import LSTM, RNN, reference
 from .checks import Array
+from .kernels.lying import FEW
 
 Results = dict[str, Array]
 
@@ -166,7 +167,7 @@ class Reference(Peer):
 
 
 class Fastrnn(Peer):
-    """The layer object with a workspace; training packs the weights anew."""
+    """The layer object with a workspace; training takes the weights anew."""
 
     name = "fastrnn"
     needs = ("fastrnn",)
@@ -190,9 +191,10 @@ class Fastrnn(Peer):
 
     def training(self, problem: Problem) -> Task:
         layer, workspace, state = self._prepare(problem, training=True)
+        few = workspace.T * workspace.B <= FEW
 
         def run() -> Results:
-            layer.update(problem.parameters, copy=False)
+            layer.update(problem.parameters, copy=not few)
             layer.forward(problem.x, state, workspace)
             gradients: Results = layer.backward(problem.dh, workspace=workspace)
             return gradients
