@@ -13,6 +13,7 @@ from .common import BASELINES, CELLS, DTYPES, PEERS, Timed, checked, peer, sizes
 SIZES = [
     "3,5,10,4",
     "1,24,1,1000",
+    "256,256,1,1",
     "64,64,1,100",
     "128,128,32,50",
     "512,512,16,25",
@@ -41,7 +42,7 @@ class Forward(Layer):
 
 
 class Training(Layer):
-    """Forward and backward from new weights: packing included."""
+    """Forward and backward from new weights; packing, where it pays, included."""
 
     task = "training"
 

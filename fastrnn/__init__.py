@@ -6,6 +6,8 @@ from .lstm import LSTM, lstm_backward, lstm_cell_backward, lstm_cell_forward, ls
 from .rnn import RNN, rnn_backward, rnn_cell_backward, rnn_cell_forward, rnn_forward
 from .warmup import warmup
 
+__version__ = "0.1.0"
+
 __all__ = [
     "LSTM",
     "RNN",

@@ -355,17 +355,14 @@ def with_threads_set(args: argparse.Namespace) -> int | None:
             return process.wait()
         except KeyboardInterrupt:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(timeout=5)  # the terminal interrupts both
+                return process.wait(timeout=1)  # the terminal interrupts both
             process.terminate()
             raise
 
 
 def versions(implementations: list[Peer]) -> dict[str, str]:
     found = {p.name: p.version for p in implementations}
-    for package in ("fastrnn", "numba"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+    return found | {"fastrnn": fastrnn.__version__, "numba": metadata.version("numba")}
 
 
 def header(args: argparse.Namespace, place: str, found: dict[str, str],
@@ -450,7 +447,11 @@ def run(args: argparse.Namespace) -> int:
     code = with_threads_set(args)
     if code is not None:
         return code
-    results = measure(args)
+    try:
+        results = measure(args)
+    except MemoryError:
+        print("fastrnn bench: error: not enough memory for these sizes", file=sys.stderr)
+        return 2
     if args.json:
         content = json.dumps(results, indent=1) + "\n"
         if args.json == "-":

@@ -29,8 +29,9 @@ def as_array(argument: str, value: Any) -> Array:
     else:
         try:
             array = np.asarray(value)
-        except ValueError as error:
-            raise ValueError(
+        except (ValueError, TypeError, RuntimeError) as error:  # of other libraries' arrays
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(
                 f"{argument} is no array ({error}); wanted an array of real numbers"
             ) from None
     if array.dtype.kind not in "fiub":

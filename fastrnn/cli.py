@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from importlib import import_module, metadata
 from typing import NoReturn
 
+from . import __version__
+
 COMMANDS = {
     "demo": "train a character-level LSTM on real text, and check it against NumPy",
     "bench": "time fastrnn against NumPy, and PyTorch, ONNX Runtime and JAX if installed",
@@ -48,12 +50,8 @@ class Lines(argparse.RawDescriptionHelpFormatter):
 
 def version() -> str:
     """The versions of fastrnn and of what it runs on."""
-    try:
-        own = metadata.version("fastrnn")
-    except metadata.PackageNotFoundError:
-        own = "(run from its sources)"
     others = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "numba"))
-    return f"fastrnn {own}\n{others}, Python {sys.version.split()[0]}"
+    return f"fastrnn {__version__}\n{others}, Python {sys.version.split()[0]}"
 
 
 class Version(argparse.Action):

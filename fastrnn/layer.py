@@ -19,7 +19,7 @@ from .forks import await_before_forks, renew_after_forks
 from .kernels.team import ALONE, FEW_ROWS
 from .packing import aligned, backward_size, forward_size, padded
 from .threads import Threads, cpu_count
-from .workspace import Packed, Single, Workspace
+from .workspace import Single, Weights, Workspace
 
 THREAD_WORK = 20_000_000  # multiplications below which a second thread does not pay
 PACKING = 8  # steps in the time of packing
@@ -41,7 +41,7 @@ class Layer(Single, ABC):
 
     A layer may be used by several threads at once, each with its own workspace and state.
     `update` disturbs no call that has begun, nor the `backward` of such a `forward`: these go
-    on with the weights from before.
+    on with the weights from before (which are the caller's to keep, if they were not copied).
 
     Attributes
     ----------
@@ -55,6 +55,7 @@ class Layer(Single, ABC):
         Whether the weights are packed for `backward` too.
     """
 
+    _instead = "the parameters, to make another layer of"
     _keys: Mapping[str, Axes]  # in the order of the packing kernels
     _gates: int
     _kernels: Kernels
@@ -78,9 +79,11 @@ class Layer(Single, ABC):
         self._single = self._state_count == 1
         self._nothing = (np.empty((0, 0), self._dtype),) * self._state_count
         self._buffers = threading.local()
-        self._packed: Packed | None = self._unpacked()  # None while there are none
-        self._waiting: Packed | None = None  # those that have yet to be packed
-        self._pack([ready(w, self._dtype) for w in found], self._packed)
+        room = self._room()
+        self._pack([ready(w, self._dtype) for w in found], room)
+        # The layer's weights are one or the other, and neither while `update` packs.
+        self._packed: Weights | None = room
+        self._waiting: Weights | None = None  # to be packed
         await_before_forks(self)
 
     # --- what is fixed: kernels check no bounds, and buffers are made for these ------
@@ -121,10 +124,12 @@ class Layer(Single, ABC):
         parameters : mapping
             As for the constructor; computed in the layer's type whatever theirs is.
         copy : bool
-            If False, the arrays may be read until the next `update`, and by the `backward` of a
-            `forward` before that: they must stay as they are.  The results are the same, but
-            weights are packed only when a call pays for it.  Training on one to eight rows,
-            steps times examples, is up to three times as fast.
+            If False, the arrays themselves may be read: by calls from now on until the next
+            `update` returns, and by those begun before that and their `backward`.  Change them
+            only when no such call is left, and let no call come before the `update`; they may
+            not lie in a workspace.  The results are the same.  Training runs of at most eight
+            rows, steps times examples, in one or two steps, or four by large weights, are 1.1 to
+            3 times as fast, since these do not pay for packing.
 
         Raises
         ------
@@ -137,17 +142,17 @@ class Layer(Single, ABC):
             sizes = {"1": 1, "n_a": self._H, "n_x": self._D}
             found = [ready(w, self._dtype) for w in weights(parameters, self._keys, sizes)]
         with self.lock:
-            packed = self._waiting or self._await_packed()
-            in_use = weakref.ref(packed)
-            alone = packed.alone
+            before = self._waiting or self._await_packed()
+            in_use = weakref.ref(before)
+            alone = before.alone
             # If a signal comes in between.
-            after = Packed(packed.forward, packed.backward, packed.lying)
+            after = Weights(before.forward, before.backward, before.lying)
             after.alone = False
             try:
                 self._packed = self._waiting = None
-                del packed
+                del before
                 # What a call reads, or a workspace on its way back, stays as it is.
-                room = after if alone and in_use() is None else self._unpacked()
+                room = after if alone and in_use() is None else self._room()
                 if copy:
                     self._pack(found, room)
                     room.lying = None
@@ -155,22 +160,18 @@ class Layer(Single, ABC):
                     room.lying = [w.view() for w in found]  # theirs alone: no other flags or shape
                 room.alone = True
                 after = room
-            finally:
-                self._take(after)
+            finally:  # with no call in it, where a signal could come
+                waits = after.lying is not None
+                self._packed, self._waiting = (None, after) if waits else (after, None)
 
-    def _unpacked(self) -> Packed:
+    def _room(self) -> Weights:
         """Memory for packed weights."""
         there = forward_size(self._D, self._H, self._gates, self._dtype)
         back = backward_size(self._D, self._H, self._gates, self._dtype) if self._training else 0
         forward, backward = aligned(self._dtype, (there,), (back,))
-        return Packed(forward, backward)
+        return Weights(forward, backward)
 
-    def _take(self, packed: Packed) -> None:
-        """Compute with these weights from now on."""
-        waits = packed.lying is not None
-        self._packed, self._waiting = (None, packed) if waits else (packed, None)
-
-    def _await_packed(self) -> Packed:
+    def _await_packed(self) -> Weights:
         """The packed weights, when another thread's `update` has ended; packed now if they wait."""
         with self.lock:
             waiting, packed = self._waiting, self._packed  # a signal's handler may pack, too
@@ -182,8 +183,8 @@ class Layer(Single, ABC):
             if lying is not None:
                 self._pack(lying, waiting)
                 waiting.lying = None
-                if self._waiting is waiting:
-                    self._take(waiting)
+            if self._waiting is waiting:  # and no handler's `update` has come
+                self._packed, self._waiting = waiting, None
             return waiting
 
     def _usual_weights(self, parameters: Any) -> list[Array] | None:
@@ -275,16 +276,16 @@ class Layer(Single, ABC):
         else:
             ws = self._check_workspace(workspace, "x", T, B)
         x = ws.apart(x if usual else ready(x, self._dtype))
-        packed = self._packed or (ws.lying and self._waiting) or self._await_packed()
+        found = self._packed or (ws.lying and self._waiting) or self._await_packed()
         with ws.lock:
             ws.x = None
-            lying = packed.lying
+            lying = found.lying
             if lying is None:
-                self._run(ws.members, self._kernels.forward, *first, x, packed.forward, *ws.forward)
+                self._run(ws.members, self._kernels.forward, *first, x, found.forward, *ws.forward)
             else:
                 self._kernels.lying_forward(*first, x, *lying, *ws.lying)
             if ws.training:
-                ws.x, ws.packed = x, packed
+                ws.x, ws.weights = x, found
         if workspace is None:
             return ws.out, self._join_state([array.copy() for array in ws.last])
         return ws.out, ws.state
@@ -327,18 +328,18 @@ class Layer(Single, ABC):
             last = [ws.apart(array) for array in last]
         dh = ws.apart(dh if usual else ready(dh, self._dtype))
         with ws.lock:
-            x, packed = ws.x, ws.packed
-            if x is None or packed is None:
+            x, found = ws.x, ws.weights
+            if x is None or found is None:
                 raise ValueError(
                     "workspace holds no forward pass; wanted a training workspace after forward, "
                     "whose saved values backward uses up"
                 )
-            ws.x = ws.packed = None
-            lying = packed.lying
+            ws.x = ws.weights = None
+            lying = found.lying
             if lying is None:
                 self._run(
                     ws.members, self._kernels.backward,
-                    *last, x, ws.h, dh, packed.backward, *ws.backward,
+                    *last, x, ws.h, dh, found.backward, *ws.backward,
                 )  # fmt: skip
             else:
                 self._kernels.lying_backward(*last, x, ws.h, dh, *lying, *ws.backward)
@@ -507,9 +508,9 @@ class Layer(Single, ABC):
         self._buffers.step = {B: buffer}
         return buffer
 
-    def _pack(self, found: list[Array], packed: Packed) -> None:
+    def _pack(self, found: list[Array], room: Weights) -> None:
         """Pack weights for the forward and, when training, the backward products."""
-        self._run(self._packers, self._kernels.pack, *found, packed.forward, packed.backward)
+        self._run(self._packers, self._kernels.pack, *found, room.forward, room.backward)
 
     def _run(self, members: int, kernel: Callable[..., None], *arguments: Any) -> None:
         """Call a kernel in so many threads, if they can be had."""

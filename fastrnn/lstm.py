@@ -23,6 +23,7 @@ from .packing import (
     padded,
     paneled,
     scratch,
+    short_backward_size,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 from .workspace import Workspace
@@ -208,7 +209,8 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
         through later states.  `T` may be less than the steps of the caches: the first
         steps are meant.
     caches : tuple
-        What `lstm_forward` returned, or ``(list of the cell function's caches, x)``.
+        What `lstm_forward` returned, or ``(list of the cell function's caches, x)``.  The
+        weights in them are read as they are now.
 
     Returns
     -------
@@ -240,9 +242,8 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
     arguments = da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev, dx, da0, dw, db
     sizes = T * B * H, T * B * GATES * H, B * H, B * H, T * B * D
     if is_short(T, B, D, H, dtype):
-        packed = lying_backward_size(T * B, H, dtype)
-        sums = T * B * GATES * H
-        short.lstm_short_backward(*arguments, lying_scratch(dtype, packed, *sizes, sums))
+        packed = short_backward_size(T * B, H, GATES, dtype)
+        short.lstm_short_backward(*arguments, lying_scratch(dtype, packed, *sizes))
     else:
         packed = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
         kernels.lstm_notebook_backward(*arguments, scratch(dtype, *sizes, packed))
@@ -359,17 +360,17 @@ class LSTMWorkspace(Workspace):
         self.last = h[-1], c[-1]
         if training:
             size = accumulate_size(GATES * H, T * B, dtype)
-            short_run = is_short(T, B, D, H, dtype)
-            if short_run:
-                packed = lying_backward_size(T * B, H, dtype)
-                size = max(size, lying_scratch_size(dtype, packed, gates.size))
+            alone_and_short = members == 1 and is_short(T, B, D, H, dtype)
+            if alone_and_short:
+                packed = short_backward_size(T * B, H, GATES, dtype)
+                size = lying_scratch_size(dtype, packed)
             dx, dw, db, dh, dc, scratch = gradients = aligned(
                 dtype, (T, B, D), (GATES, H, H + D), (GATES, H, 1), (B, H), (B, H),
                 (members, size),
             )  # fmt: skip
             memory += gradients
             self.backward = gates, c, dh, dc, dx, dw, db, scratch
-            if short_run:
+            if alone_and_short:
                 self.lying = gates, c, h, scratch
             self.gradients = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
         super().__init__(layer, T, B, training, members, memory)

@@ -132,6 +132,12 @@ def lying_backward_size(rows: int, H: int, dtype: np.dtype[Any]) -> int:
 
 
 @lru_cache(256)
+def short_backward_size(rows: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
+    """Elements of scratch for the way back of a short run."""
+    return max(lying_backward_size(rows, H, dtype), accumulate_size(gates * H, rows, dtype))
+
+
+@lru_cache(256)
 def is_short(T: int, B: int, D: int, H: int, dtype: np.dtype[Any]) -> bool:
     """Whether a run uses its weights too seldom for packing to pay.
 

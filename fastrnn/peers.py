@@ -19,7 +19,6 @@ from numpy.typing import DTypeLike
 
 from . import LSTM, RNN, reference
 from .checks import Array
-from .kernels.lying import FEW
 
 Results = dict[str, Array]
 
@@ -191,10 +190,10 @@ class Fastrnn(Peer):
 
     def training(self, problem: Problem) -> Task:
         layer, workspace, state = self._prepare(problem, training=True)
-        few = workspace.T * workspace.B <= FEW
+        copy = not workspace.lying
 
         def run() -> Results:
-            layer.update(problem.parameters, copy=not few)
+            layer.update(problem.parameters, copy=copy)
             layer.forward(problem.x, state, workspace)
             gradients: Results = layer.backward(problem.dh, workspace=workspace)
             return gradients

@@ -21,6 +21,7 @@ from .packing import (
     lying_scratch_size,
     paneled,
     scratch,
+    short_backward_size,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 from .workspace import Workspace
@@ -143,7 +144,8 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
         through later states.  `T` may be less than the steps of the caches: the first
         steps are meant.
     caches : tuple
-        What `rnn_forward` returned, or ``(list of the cell function's caches, x)``.
+        What `rnn_forward` returned, or ``(list of the cell function's caches, x)``.  The
+        weights in them are read as they are now.
 
     Returns
     -------
@@ -174,8 +176,8 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     arguments = da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db
     sizes = T * B * H, T * B * H, B * H, T * B * D
     if is_short(T, B, D, H, dtype):
-        packed = lying_backward_size(T * B, H, dtype)
-        short.rnn_short_backward(*arguments, lying_scratch(dtype, packed, *sizes, T * B * H))
+        packed = short_backward_size(T * B, H, 1, dtype)
+        short.rnn_short_backward(*arguments, lying_scratch(dtype, packed, *sizes))
     else:
         packed = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
         kernels.rnn_notebook_backward(*arguments, scratch(dtype, *sizes, packed))
@@ -275,17 +277,17 @@ class RNNWorkspace(Workspace):
         self.last = (h[-1],)
         if training:
             size = accumulate_size(H, T * B, dtype)
-            short_run = is_short(T, B, D, H, dtype)
-            if short_run:
-                packed = lying_backward_size(T * B, H, dtype)
-                size = max(size, lying_scratch_size(dtype, packed, T * B * H))
+            alone_and_short = members == 1 and is_short(T, B, D, H, dtype)
+            if alone_and_short:
+                packed = short_backward_size(T * B, H, 1, dtype)
+                size = lying_scratch_size(dtype, packed)
             dx, dz, dw_ax, dw_aa, db, dh, scratch = gradients = aligned(
                 dtype, (T, B, D), (T, B, H), (H, D), (H, H), (H, 1), (B, H),
                 (members, size),
             )  # fmt: skip
             memory += gradients
             self.backward = dz, dh, dx, dw_ax, dw_aa, db, scratch
-            if short_run:
+            if alone_and_short:
                 self.lying = h, scratch
             self.gradients = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
         super().__init__(layer, T, B, training, members, memory)

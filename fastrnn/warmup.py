@@ -79,7 +79,7 @@ def _call_everything(dtype: np.dtype[Any]) -> None:
     for layer, weights in (RNN(rnn), rnn), (LSTM(lstm), lstm):
         layer.step(state, layer.zero_state(1))
         workspace = layer.workspace(1, 1)
-        for _ in "packed", "as they lie":
+        for copy in True, False:  # packed, and as they lie
+            layer.update(weights, copy=copy)
             layer.forward(one, workspace=workspace)
             layer.backward(one, workspace=workspace)
-            layer.update(weights, copy=False)

@@ -1,4 +1,4 @@
-"""What a layer computes in: packed weights, and the buffers of a call."""
+"""What a layer computes in: weights, and the buffers of a call."""
 
 import threading
 import weakref
@@ -9,11 +9,11 @@ import numpy as np
 from .checks import Array
 
 
-class Packed:
-    """Packed weights, as the kernels read them; a call holds on to those that it began with.
+class Weights:
+    """A layer's weights, as kernels read them; a call holds on to those that it began with.
 
     forward, backward : ndarray
-        `backward` is empty in a layer for inference.
+        Packed; `backward` is empty in a layer for inference.
     lying : list of ndarray, optional
         The weights as they came, if they have yet to be packed.
     alone : bool
@@ -30,11 +30,11 @@ class Packed:
 class Single:
     """An object whose locks, threads and memory a copy would share."""
 
+    _instead: str  # of a copy
+
     def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"{type(self).__name__} cannot be copied or pickled; "
-            "wanted the parameters, to make another layer of"
-        )
+        name = type(self).__name__
+        raise TypeError(f"{name} cannot be copied or pickled; wanted {self._instead}")
 
 
 class Workspace(Single):
@@ -53,6 +53,7 @@ class Workspace(Single):
         Size in bytes.
     """
 
+    _instead = "another of its layer's, by workspace(T, B)"
     h: Array  # (T + 1, B, H), slot 0 the first state
     forward: tuple[Any, ...]  # what the forward kernel takes after x and the weights
     lying: tuple[Any, ...] = ()  # likewise, after weights as they lie, if a run is short enough
@@ -71,7 +72,7 @@ class Workspace(Single):
         self.out = self.h[1:]
         self.state = layer._join_state(self.last)
         self.x: Array | None = None  # the last forward's, until backward has used it up
-        self.packed: Packed | None = None  # the weights of that forward
+        self.weights: Weights | None = None  # of that forward
         self._sizes = T, B
         self._layer = weakref.ref(layer)
         self._memory = list({id(array.base): array.base for array in memory}.values())

@@ -125,6 +125,15 @@ def test_json_that_cannot_be_written(tmp_path, capsys):
     assert err.count("\n") == 1
 
 
+def test_too_large_for_the_memory(monkeypatch, capsys):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(peers, "random_problem", full)
+    assert run("--sizes", "9,9,9,9") == 2
+    assert capsys.readouterr().err == "fastrnn bench: error: not enough memory for these sizes\n"
+
+
 def test_summary_of_ratios():
     rows = [
         bench.Row("rnn", "forward", "float32", SMALL, times, {}, False, None, None)

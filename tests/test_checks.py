@@ -105,6 +105,17 @@ def refusal(call: Callable[[], Any], *kinds: type[Exception]) -> str:
 
 # --- arrays -----------------------------------------------------------------------------
 
+
+class Foreign:
+    """Another library's array that will not be NumPy's, as one with a gradient to come."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise self.error("not now")
+
+
 # What comes, and what the message says that came.
 NOT_REAL: dict[str, tuple[Any, type[Exception], str]] = {
     "None": (None, TypeError, "None"),
@@ -124,6 +135,8 @@ NOT_REAL: dict[str, tuple[Any, type[Exception], str]] = {
     "records": (np.zeros((N_A, M), [("a", float)]), TypeError, "[('a', '<f8')]"),
     "ragged list": ([[1.0, 2.0], [3.0]], ValueError, "no array"),
     "list of arrays": ([np.zeros((2, 3)), np.zeros((3, 2))], ValueError, "no array"),
+    "foreign array with a gradient": (Foreign(RuntimeError), TypeError, "no array (not now)"),
+    "foreign array of a foreign type": (Foreign(TypeError), TypeError, "no array (not now)"),
 }
 
 

@@ -716,8 +716,11 @@ def test_workspaces_that_do_not_fit(cell: Cell) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_layers_and_workspaces_are_not_copied(cell: Cell, threads: int) -> None:
     run = Run(cell, (3, 5, 2, 4, 1), np.float64, threads)
-    for single in (run.layer, run.layer.workspace(4, 2)):
-        message = f"^{type(single).__name__} cannot be copied or pickled; wanted the parameters"
+    for single, instead in (
+        (run.layer, "the parameters"),
+        (run.layer.workspace(4, 2), "another of its layer's, by workspace"),
+    ):
+        message = f"^{type(single).__name__} cannot be copied or pickled; wanted {instead}"
         for call in (copy.copy, copy.deepcopy, pickle.dumps):
             with pytest.raises(TypeError, match=message):
                 call(single)

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 
@@ -158,7 +159,12 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_the_changelog_knows_the_version() -> None:
-    assert PROJECT["version"] in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert fastrnn.__version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_version_is_said_once() -> None:
+    assert "version" in PROJECT["dynamic"]
+    assert metadata.version("fastrnn") == fastrnn.__version__
 
 
 def test_contributing_names_every_task() -> None:

@@ -29,6 +29,12 @@ def signatures() -> dict[str, list[Any]]:
     return {name: list(kernel.signatures) for name, kernel in kernels().items()}
 
 
+def unwritable(array: Any) -> Any:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
 def use_everything(dtype: str) -> None:
     """Shapes, layouts and options that `warmup` did not use."""
     for cell, problem in ("rnn", rnn_problem), ("lstm", lstm_problem):
@@ -45,6 +51,11 @@ def use_everything(dtype: str) -> None:
         layer.forward(x.transpose(), workspace=workspace)
         layer.backward(da.transpose(), workspace=workspace)
         layer.forward(x.transpose())
+        short = layer.workspace(1, 5)
+        for change in np.asfortranarray, np.float64, unwritable:
+            layer.update({key: change(w) for key, w in parameters.items()}, copy=False)
+            layer.forward(x.transpose()[:1], workspace=short)
+            layer.backward(da.transpose()[:1], workspace=short)
         layer.step(x[:, :, 0].T, layer.zero_state(5))
 
     a0 = normal((19, 5), dtype)

@@ -26,6 +26,11 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 
+if numba.config.DISABLE_JIT:
+    raise ImportError(
+        "NUMBA_DISABLE_JIT is set; fastrnn has nothing to run without Numba's compiler"
+    )
+
 
 def digest_sources(folder):
     """A digest of every source file in a folder."""

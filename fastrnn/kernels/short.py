@@ -6,21 +6,15 @@ in the same order as those of `rnn` and `lstm`, and so the bits are the same.
 
 from ._jit import inline, kernel, part
 from .head import softmax_each
-from .linear import (
-    add_row,
-    add_rows,
-    copy_or_zero,
-    copy_row,
-    reverse_axes,
-    transpose,
-    zero_row,
-)
+from .linear import add_row, copy_or_zero, copy_row, reverse_axes, transpose, zero_row
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
 from .lstm import step_forward as lstm_step_forward
-from .lying import accumulate_lying, multiply_back, multiply_lying
+from .lstm import weight_gradients as lstm_weight_gradients
+from .lying import multiply_back, multiply_lying
 from .rnn import step_backward as rnn_step_backward
 from .rnn import step_forward as rnn_step_forward
+from .rnn import weight_gradients as rnn_weight_gradients
 from .simd import align, lanes, padded, pointer
 
 
@@ -51,11 +45,8 @@ def rnn_steps_backward(
 ):
     """`rnn.backward_steps`.
 
-    scratch : as many elements as `dz`, and `fastrnn.packing.lying_backward_size`.
+    scratch : `fastrnn.packing.short_backward_size` elements.
     """
-    N = T * B
-    columns = scratch
-    packed = columns + padded(columns, N * H)
     for t in range(T - 1, -1, -1):
         at = t * B * H
         if t == T - 1:
@@ -63,13 +54,9 @@ def rnn_steps_backward(
         rnn_step_backward(B * H, h + at, dh, dz + at)
         if t > 0:
             copy_row(B * H, dh, dh_out + (at - B * H))
-        multiply_back(B, H, dh, H, t > 0, dz + at, H, w_aa, H, H, packed)
-    multiply_back(N, D, dx, D, False, dz, H, w_ax, D, H, packed)
-    transpose(dz, H, columns, N, N, H, N)
-    accumulate_lying(H, D, dw_ax, D, columns, N, x, D, N, False, packed)
-    accumulate_lying(H, H, dw_aa, H, columns, N, h_prev, H, N, False, packed)
-    zero_row(H, db)
-    add_rows(H, db, dz, H, N)
+        multiply_back(B, H, dh, H, t > 0, dz + at, H, w_aa, H, H, scratch)
+    multiply_back(T * B, D, dx, D, False, dz, H, w_ax, D, H, scratch)
+    rnn_weight_gradients(x, h_prev, dz, dw_ax, dw_aa, db, T * B, D, H, 0, H, scratch)
 
 
 @kernel
@@ -94,7 +81,7 @@ def rnn_lying_backward(
 ):
     """`rnn.rnn_backward`; `b_a` is not read.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives for ``dz``.
+    scratch : what `fastrnn.packing.lying_scratch` gives for `short_backward_size`.
     """
     T, B, D = x.shape
     H = h.shape[2]
@@ -214,11 +201,8 @@ def lstm_steps_backward(
 ):  # fmt: skip
     """`lstm.backward_steps`.
 
-    scratch : as many elements as `dgates`, and `fastrnn.packing.lying_backward_size`.
+    scratch : `fastrnn.packing.short_backward_size` elements.
     """
-    N = T * B
-    columns = scratch
-    packed = columns + padded(columns, N * GATES * H)
     for t in range(T - 1, -1, -1):
         at = t * B * H
         if t == T - 1:
@@ -227,13 +211,9 @@ def lstm_steps_backward(
         lstm_step_back(B, 0, H, H, gates + GATES * at, dgates_t, c_prev + at, c + at, dh, dc)
         if t > 0:
             copy_row(B * H, dh, dh_out + (at - B * H))
-        through_gates(w_f, w_i, w_c, w_o, dgates_t, t > 0, dh, H, packed, B, D, H)
-    through_gates(w_f + H, w_i + H, w_c + H, w_o + H, dgates, False, dx, D, packed, N, D, H)
-    transpose(dgates, GATES * H, columns, N, N, GATES * H, N)
-    accumulate_lying(GATES * H, H, dw, H + D, columns, N, h_prev, H, N, False, packed)
-    accumulate_lying(GATES * H, D, dw + H, H + D, columns, N, x, D, N, False, packed)
-    zero_row(GATES * H, db)
-    add_rows(GATES * H, db, dgates, GATES * H, N)
+        through_gates(w_f, w_i, w_c, w_o, dgates_t, t > 0, dh, H, scratch, B, D, H)
+    through_gates(w_f + H, w_i + H, w_c + H, w_o + H, dgates, False, dx, D, scratch, T * B, D, H)
+    lstm_weight_gradients(x, h_prev, dgates, dw, db, T * B, D, H, 0, GATES * H, scratch)
 
 
 @kernel
@@ -263,7 +243,7 @@ def lstm_lying_backward(
 ):  # fmt: skip
     """`lstm.lstm_backward`; the biases are not read.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives for ``gates``.
+    scratch : what `fastrnn.packing.lying_scratch` gives for `short_backward_size`.
     """
     T, B, D = x.shape
     H = h.shape[2]

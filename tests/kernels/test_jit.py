@@ -399,6 +399,14 @@ def test_numba_options(name: str) -> None:
     assert options.keys() <= {"inline", "forceinline", "no_cpython_wrapper", "no_cfunc_wrapper"}
 
 
+def test_without_a_compiler_there_is_nothing_to_run() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import fastrnn"],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr.splitlines()[-1].startswith("ImportError: NUMBA_DISABLE_JIT is set")
+
+
 def test_operations_keep_their_order() -> None:
     """No instruction of a compiled kernel may be reordered, or may take NaN for impossible."""
     options = {key: value for key, value in tanh_array.targetoptions.items() if key != "nopython"}

@@ -260,6 +260,16 @@ def of_layer(cell: Cell) -> Iterator[Call]:
         layer.update, {"parameters": parameters, "copy": True}, others={("copy",): NOT_FLAGS}
     )
     yield with_weights(updated, ("parameters",), read)
+    short = layer.workspace(1, M)
+
+    def trained(parameters: Any) -> dict[str, Array]:
+        """By weights as they lie."""
+        layer.update(parameters, copy=False)
+        layer.forward(x[:1], None, short)
+        return layer.backward(dh[:1], None, short)
+
+    call = Call(trained, {"parameters": parameters})
+    yield with_weights(call, ("parameters",), read)
     yield Call(
         layer.workspace, {"T": T, "B": M, "training": True},
         others={("T",): (*NOT_COUNTS, HUGE), ("B",): (*NOT_COUNTS, HUGE), ("training",): NOT_FLAGS},

@@ -119,6 +119,13 @@ def forks_during_calls(name: str) -> None:
     layer.update(problem.parameters, copy=False)
     layer._pack = halted = Halted(pack)
     fork_during(lambda: layer.forward(x), halted, check)
+    layer.update(problem.parameters, copy=False)
+    alone = CELLS[name].layer(problem.parameters)
+    alone.update(problem.parameters, copy=False)
+    halted = Halted(kernels.lying_forward)
+    alone._kernels = kernels._replace(lying_forward=halted)
+    short = alone.workspace(1, 2)
+    fork_during(lambda: alone.forward(x[:1, :2].copy(), None, short), halted, check)
 
 
 def forks_during_compilation() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -480,6 +481,90 @@ def test_a_handler_may_use_a_layer_that_packs_weights_that_waited(
         monkeypatch.setattr(layer, "_pack", interrupted(handler))
         run()
         assert_same_bits(task.run(layer), expected[after])
+
+
+def with_signal(entry: int, handler: Callable[[], None], call: Callable[[], Any]) -> bool:
+    """Call both, the handler where `call` enters its function number `entry`; whether it has one.
+
+    There Python looks for signals.
+    """
+    entries = [0]
+
+    def trace(_: Any, event: str, __: Any) -> None:
+        if event == "call":
+            entries[0] += 1
+            if entries[0] == entry:
+                sys.settrace(None)
+                handler()
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return entries[0] >= entry
+
+
+@each_cell
+@pytest.mark.parametrize("copy", [True, False], ids=["copy", "no copy"])
+@pytest.mark.parametrize("waits", [False, True], ids=["packed", "waits"])
+def test_signals_in_any_function_of_an_update(cell: Cell, waits: bool, copy: bool) -> None:
+    """After an interrupt, a refusal, or a handler's update, one of the updates is in force."""
+    old, new, third = (cell.problem(D, H, B, T, seed=seed).parameters for seed in range(3))
+    task = Task(cell)
+    h = [task.run(cell.layer(parameters))["h"] for parameters in (old, new, third)]
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    for kind, allowed in (("interrupt", {0, 1}), ("use", {0, 1}), ("update", {1, 2})):
+        for entry in range(1, 100):
+            layer = cell.layer(old)
+            layer.update(old, copy=not waits)
+            handler = {
+                "interrupt": interrupt,
+                "use": lambda layer=layer: layer.forward(task.x),
+                "update": lambda layer=layer: layer.update(third, copy=copy),
+            }[kind]
+            came = True
+            with contextlib.suppress(KeyboardInterrupt, RuntimeError):
+                came = with_signal(entry, handler, lambda layer=layer: layer.update(new, copy=copy))
+            found = task.run(layer)["h"]
+            assert any(same_bits(found, h[which]) for which in allowed | {0}), (kind, entry)
+            layer.update(old)
+            assert same_bits(task.run(layer)["h"], h[0])
+            if not came:
+                break
+        assert not came
+
+
+@each_cell
+def test_signals_in_any_function_while_weights_that_waited_are_packed(cell: Cell) -> None:
+    task, other = Task(cell), cell.problem(D, H, B, T, seed=1).parameters
+    h = [task.run(cell.layer(parameters))["h"] for parameters in (task.parameters, other)]
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    for kind, after in (("interrupt", 0), ("use", 0), ("update", 1), ("no copy", 1)):
+        for entry in range(1, 100):
+            layer = cell.layer(other)
+            layer.update(task.parameters, copy=False)
+            handler = {
+                "interrupt": interrupt,
+                "use": lambda layer=layer: layer.forward(task.x),
+                "update": lambda layer=layer: layer.update(other),
+                "no copy": lambda layer=layer: layer.update(other, copy=False),
+            }[kind]
+            came = True
+            with contextlib.suppress(KeyboardInterrupt):
+                came = with_signal(entry, handler, lambda layer=layer: layer.forward(task.x))
+            if not came:
+                break
+            assert same_bits(layer.forward(task.x)[0], h[after]), (kind, entry)
+            assert layer._packed is not None
+        assert not came
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals")
