@@ -32,8 +32,8 @@ class Kernels(NamedTuple):
     forward: Callable[..., None]
     step: Callable[..., None]
     backward: Callable[..., None]
-    lying_forward: Callable[..., None]
-    lying_backward: Callable[..., None]
+    short_forward: Callable[..., None]
+    short_backward: Callable[..., None]
 
 
 class Layer(Single, ABC):
@@ -157,7 +157,7 @@ class Layer(Single, ABC):
                     self._pack(found, room)
                     room.lying = None
                 else:
-                    room.lying = [w.view() for w in found]  # theirs alone: no other flags or shape
+                    room.lying = [w.view() for w in found]  # whose flags and shape nobody changes
                 room.alone = True
                 after = room
             finally:  # with no call in it, where a signal could come
@@ -276,14 +276,14 @@ class Layer(Single, ABC):
         else:
             ws = self._check_workspace(workspace, "x", T, B)
         x = ws.apart(x if usual else ready(x, self._dtype))
-        found = self._packed or (ws.lying and self._waiting) or self._await_packed()
+        found = self._packed or (ws.short and self._waiting) or self._await_packed()
         with ws.lock:
             ws.x = None
             lying = found.lying
             if lying is None:
                 self._run(ws.members, self._kernels.forward, *first, x, found.forward, *ws.forward)
             else:
-                self._kernels.lying_forward(*first, x, *lying, *ws.lying)
+                self._kernels.short_forward(*first, x, *lying, *ws.short)
             if ws.training:
                 ws.x, ws.weights = x, found
         if workspace is None:
@@ -342,7 +342,7 @@ class Layer(Single, ABC):
                     *last, x, ws.h, dh, found.backward, *ws.backward,
                 )  # fmt: skip
             else:
-                self._kernels.lying_backward(*last, x, ws.h, dh, *lying, *ws.backward)
+                self._kernels.short_backward(*last, x, ws.h, dh, *lying, *ws.backward)
         return dict(ws.gradients)
 
     def step(self, x_t: Any, state: Any) -> Array:

@@ -179,7 +179,7 @@ def lstm_forward(
         x_rows, gates, c_rows, h, a, c, y,
     )  # fmt: skip
     if is_short(T, B, D, H, dtype):
-        short.lstm_short_forward(*arguments, lying_scratch(dtype, 0, T * B * O))
+        short.lstm_short_notebook_forward(*arguments, lying_scratch(dtype, 0, T * B * O))
     else:
         packed = max(forward_size(D, H, GATES, dtype), paneled(O, dtype) * H)
         across = GATES * padded(H, dtype)
@@ -243,7 +243,7 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
     sizes = T * B * H, T * B * GATES * H, B * H, B * H, T * B * D
     if is_short(T, B, D, H, dtype):
         packed = short_backward_size(T * B, H, GATES, dtype)
-        short.lstm_short_backward(*arguments, lying_scratch(dtype, packed, *sizes))
+        short.lstm_short_notebook_backward(*arguments, lying_scratch(dtype, packed, *sizes))
     else:
         packed = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
         kernels.lstm_notebook_backward(*arguments, scratch(dtype, *sizes, packed))
@@ -371,7 +371,7 @@ class LSTMWorkspace(Workspace):
             memory += gradients
             self.backward = gates, c, dh, dc, dx, dw, db, scratch
             if alone_and_short:
-                self.lying = gates, c, h, scratch
+                self.short = gates, c, h, scratch
             self.gradients = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
         super().__init__(layer, T, B, training, members, memory)
 
@@ -409,8 +409,8 @@ class LSTM(Layer):
         kernels.lstm_forward,
         kernels.lstm_step,
         kernels.lstm_backward,
-        short.lstm_lying_forward,
-        short.lstm_lying_backward,
+        short.lstm_short_forward,
+        short.lstm_short_backward,
     )
 
     def _workspace(self, T: int, B: int, training: bool) -> LSTMWorkspace:

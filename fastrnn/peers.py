@@ -190,7 +190,7 @@ class Fastrnn(Peer):
 
     def training(self, problem: Problem) -> Task:
         layer, workspace, state = self._prepare(problem, training=True)
-        copy = not workspace.lying
+        copy = not workspace.short
 
         def run() -> Results:
             layer.update(problem.parameters, copy=copy)

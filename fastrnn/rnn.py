@@ -126,7 +126,7 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
     x_rows, h = aligned(dtype, (T, B, D), (T + 1, B, H))
     arguments = x_in, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y
     if is_short(T, B, D, H, dtype):
-        short.rnn_short_forward(*arguments, lying_scratch(dtype, 0, T * B * O))
+        short.rnn_short_notebook_forward(*arguments, lying_scratch(dtype, 0, T * B * O))
     else:
         packed = max(forward_size(D, H, 1, dtype), paneled(O, dtype) * H)
         steps = chunk(T, B, H, dtype)
@@ -177,7 +177,7 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     sizes = T * B * H, T * B * H, B * H, T * B * D
     if is_short(T, B, D, H, dtype):
         packed = short_backward_size(T * B, H, 1, dtype)
-        short.rnn_short_backward(*arguments, lying_scratch(dtype, packed, *sizes))
+        short.rnn_short_notebook_backward(*arguments, lying_scratch(dtype, packed, *sizes))
     else:
         packed = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
         kernels.rnn_notebook_backward(*arguments, scratch(dtype, *sizes, packed))
@@ -288,7 +288,7 @@ class RNNWorkspace(Workspace):
             memory += gradients
             self.backward = dz, dh, dx, dw_ax, dw_aa, db, scratch
             if alone_and_short:
-                self.lying = h, scratch
+                self.short = h, scratch
             self.gradients = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
         super().__init__(layer, T, B, training, members, memory)
 
@@ -325,8 +325,8 @@ class RNN(Layer):
         kernels.rnn_forward,
         kernels.rnn_step,
         kernels.rnn_backward,
-        short.rnn_lying_forward,
-        short.rnn_lying_backward,
+        short.rnn_short_forward,
+        short.rnn_short_backward,
     )
 
     def _workspace(self, T: int, B: int, training: bool) -> RNNWorkspace:

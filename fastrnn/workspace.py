@@ -56,7 +56,7 @@ class Workspace(Single):
     _instead = "another of its layer's, by workspace(T, B)"
     h: Array  # (T + 1, B, H), slot 0 the first state
     forward: tuple[Any, ...]  # what the forward kernel takes after x and the weights
-    lying: tuple[Any, ...] = ()  # likewise, after weights as they lie, if a run is short enough
+    short: tuple[Any, ...] = ()  # likewise after weights as they lie, where those are of use
     last: tuple[Array, ...]  # views of the last state's
     backward: tuple[Any, ...]  # what the backward kernel takes after dh and the weights
     gradients: dict[str, Array]  # what backward returns

@@ -985,7 +985,7 @@ def test_arrays_that_are_not_copied_may_be_made_read_only(cell: Cell) -> None:
     run.layer.update(own, copy=False)
     for array in own.values():
         array.flags.writeable = False
-    kernels = run.layer._kernels.lying_forward, run.layer._kernels.lying_backward
+    kernels = run.layer._kernels.short_forward, run.layer._kernels.short_backward
     before = [len(kernel.signatures) for kernel in kernels]
     assert_same_bits(run(), expected)
     assert [len(kernel.signatures) for kernel in kernels] == before

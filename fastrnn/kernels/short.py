@@ -60,7 +60,7 @@ def rnn_steps_backward(
 
 
 @kernel
-def rnn_lying_forward(h0, x, w_ax, w_aa, b_a, h, scratch):
+def rnn_short_forward(h0, x, w_ax, w_aa, b_a, h, scratch):
     """`rnn.rnn_forward`.
 
     scratch : what `fastrnn.packing.lying_scratch` gives for nothing else.
@@ -76,7 +76,7 @@ def rnn_lying_forward(h0, x, w_ax, w_aa, b_a, h, scratch):
 
 
 @kernel
-def rnn_lying_backward(
+def rnn_short_backward(
     dh_last, x, h, dh_out, w_ax, w_aa, b_a, dz, dh, dx, dw_ax, dw_aa, db, scratch
 ):
     """`rnn.rnn_backward`; `b_a` is not read.
@@ -95,8 +95,8 @@ def rnn_lying_backward(
 
 
 @kernel
-def rnn_short_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y, scratch):
-    """`rnn_notebook_forward`.
+def rnn_short_notebook_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y, scratch):
+    """`rnn.rnn_notebook_forward`.
 
     scratch : what `fastrnn.packing.lying_scratch` gives for ``y (T, B, O)``.
     """
@@ -113,8 +113,10 @@ def rnn_short_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y, scratc
 
 
 @kernel
-def rnn_short_backward(da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db, scratch):
-    """`rnn_notebook_backward`.
+def rnn_short_notebook_backward(
+    da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db, scratch
+):
+    """`rnn.rnn_notebook_backward`.
 
     scratch : what `fastrnn.packing.lying_scratch` gives for the arrays below.
     """
@@ -217,7 +219,7 @@ def lstm_steps_backward(
 
 
 @kernel
-def lstm_lying_forward(
+def lstm_short_forward(
     h0, c0, x, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, gates, c, h, scratch
 ):  # fmt: skip
     """`lstm.lstm_forward`, gates and all cells kept.
@@ -237,7 +239,7 @@ def lstm_lying_forward(
 
 
 @kernel
-def lstm_lying_backward(
+def lstm_short_backward(
     dh_last, dc_last, x, h, dh_out, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o,
     gates, c, dh, dc, dx, dw, db, scratch,
 ):  # fmt: skip
@@ -258,11 +260,11 @@ def lstm_lying_backward(
 
 
 @kernel
-def lstm_short_forward(
+def lstm_short_notebook_forward(
     x, a0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
     x_rows, gates, c_rows, h, a, c, y, scratch,
 ):  # fmt: skip
-    """`lstm_notebook_forward`.
+    """`lstm.lstm_notebook_forward`.
 
     scratch : what `fastrnn.packing.lying_scratch` gives for ``y (T, B, O)``.
     """
@@ -286,10 +288,10 @@ def lstm_short_forward(
 
 
 @kernel
-def lstm_short_backward(
+def lstm_short_notebook_backward(
     da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev, dx, da0, dw, db, scratch
 ):
-    """`lstm_notebook_backward`.
+    """`lstm.lstm_notebook_backward`.
 
     scratch : what `fastrnn.packing.lying_scratch` gives for the arrays below.
     """

@@ -122,8 +122,8 @@ def forks_during_calls(name: str) -> None:
     layer.update(problem.parameters, copy=False)
     alone = CELLS[name].layer(problem.parameters)
     alone.update(problem.parameters, copy=False)
-    halted = Halted(kernels.lying_forward)
-    alone._kernels = kernels._replace(lying_forward=halted)
+    halted = Halted(kernels.short_forward)
+    alone._kernels = kernels._replace(short_forward=halted)
     short = alone.workspace(1, 2)
     fork_during(lambda: alone.forward(x[:1, :2].copy(), None, short), halted, check)
 
