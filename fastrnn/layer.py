@@ -127,9 +127,9 @@ class Layer(Single, ABC):
             If False, the arrays themselves may be read: by calls from now on until the next
             `update` returns, and by those begun before that and their `backward`.  Change them
             only when no such call is left, and let no call come before the `update`; they may
-            not lie in a workspace.  The results are the same.  Training runs of at most eight
-            rows, steps times examples, in one or two steps, or four by large weights, are 1.1 to
-            3 times as fast, since these do not pay for packing.
+            not lie in a workspace.  The results are the same.  Training by runs of one step of up
+            to 16 examples, or two of up to 4, or four of up to 2 by large weights, is 1.1 to 3
+            times as fast, since these do not pay for packing.
 
         Raises
         ------

@@ -36,9 +36,10 @@ from .kernels.simd import VECTOR_BITS, WIDTH
 CACHE_LINE = 64  # bytes; vectors that cross a line load at half the speed
 CHUNK_BYTES = 1 << 18  # input products taken at once; they stay near the CPU
 CHUNK_ROWS = 256  # or as many rows as pay for reading the weights from further away
-SHORT_STEPS = 2  # in which weights are used as they lie
+STEP_ROWS = 16  # examples of a single step that uses weights as they lie
+SHORT_STEPS = 2  # in which few rows use them so
 LARGE_BYTES = 1 << 19  # of a gate's weights
-LARGE_STEPS = 4  # in which these are
+LARGE_STEPS = 4  # in which few rows use such weights so
 
 
 @lru_cache(256)
@@ -144,5 +145,7 @@ def is_short(T: int, B: int, D: int, H: int, dtype: np.dtype[Any]) -> bool:
     The state's weights are used once in each step.  The larger they are, the further away is
     what packing writes.
     """
+    if T == 1:
+        return B <= STEP_ROWS
     large = H * (D + H) * dtype.itemsize >= LARGE_BYTES
     return T * B <= FEW and T <= (LARGE_STEPS if large else SHORT_STEPS)

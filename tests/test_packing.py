@@ -195,9 +195,10 @@ def test_short_runs_are_of_few_rows(dtype: Any) -> None:
         return packing.is_short(T, B, 3, H, np.dtype(dtype))
 
     assert is_short(1, 1, 5)
-    assert is_short(1, 8, 5)
-    assert not is_short(1, 9, 5)
+    assert is_short(1, 16, 5)
+    assert not is_short(1, 17, 5)
     assert is_short(2, 4, 5)
+    assert not is_short(2, 5, 5)
     assert not is_short(3, 1, 5)
     assert is_short(4, 2, 1000)
     assert not is_short(5, 1, 1000)

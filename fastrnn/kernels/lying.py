@@ -120,33 +120,34 @@ def multiply_lying(
 def _multiply_rows(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth):
     """`multiply_back` of whole panels, as they lie: a few rows of `w` at a time."""
     # fmt: off
-    r = 0
-    while rows - r >= 4:
-        _multiply_rows_tile(tile_zero(out, WIDTH, 4), r, columns, out, out_row, kept,
-                            x, x_row, w, w_row, depth)
-        r += 4
-    if rows - r >= 2:
-        _multiply_rows_tile(tile_zero(out, WIDTH, 2), r, columns, out, out_row, kept,
-                            x, x_row, w, w_row, depth)
-        r += 2
-    if rows - r == 1:
-        _multiply_rows_tile(tile_zero(out, WIDTH, 1), r, columns, out, out_row, kept,
-                            x, x_row, w, w_row, depth)
+    for k in range(0, depth, NEAR):
+        n = min(NEAR, depth - k)
+        w_k = w + k * w_row
+        r = 0
+        while rows - r >= 4:
+            _multiply_rows_tile(tile_zero(out, WIDTH, 4), r, columns, out, out_row, kept or k > 0,
+                                x + k, x_row, w_k, w_row, n)
+            r += 4
+        if rows - r >= 2:
+            _multiply_rows_tile(tile_zero(out, WIDTH, 2), r, columns, out, out_row, kept or k > 0,
+                                x + k, x_row, w_k, w_row, n)
+            r += 2
+        if rows - r == 1:
+            _multiply_rows_tile(tile_zero(out, WIDTH, 1), r, columns, out, out_row, kept or k > 0,
+                                x + k, x_row, w_k, w_row, n)
     # fmt: on
 
 
 @leaf
 def _multiply_rows_tile(tile, r, columns, out, out_row, kept, x, x_row, w, w_row, depth):
-    across = tile_columns(tile)
-    for k in range(0, depth, NEAR):
-        for j in range(0, columns, across):
-            at = out + (r * out_row + j)
-            total = tile
-            if kept or k > 0:
-                total = tile_load(tile, at, out_row, across)
-            for i in range(k, min(k + NEAR, depth)):
-                total = rank1(total, w + (i * w_row + j), 0, x + (r * x_row + i), x_row)
-            tile_store(total, at, out_row, across)
+    for j in range(0, columns, tile_columns(tile)):
+        at = out + (r * out_row + j)
+        total = tile
+        if kept:
+            total = tile_load(tile, at, out_row, tile_columns(tile))
+        for k in range(depth):
+            total = rank1(total, w + (k * w_row + j), 0, x + (r * x_row + k), x_row)
+        tile_store(total, at, out_row, tile_columns(tile))
 
 
 @part
