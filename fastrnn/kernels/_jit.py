@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numba
 from numba import njit, types
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
@@ -128,6 +128,22 @@ class KernelCache(FunctionCache):
             _warn_uncached(error)
 
 
+class LateCache:
+    """In the place of a `KernelCache` until it is used: a folder is looked for only then."""
+
+    def __init__(self, compiled):
+        self._compiled = compiled
+
+    def __getattr__(self, name):
+        compiled = self._compiled
+        try:
+            compiled._cache = KernelCache(compiled.py_func)
+        except (RuntimeError, OSError) as error:
+            _warn_uncached(error)
+            compiled._cache = NullCache()
+        return getattr(compiled._cache, name)
+
+
 def inline(function):
     """Put a function's statements where it is called, before types are inferred."""
     return njit(function, inline="always", error_model="numpy", boundscheck=False)
@@ -200,8 +216,5 @@ def part(function):
 def kernel(function):
     """Compile a function that Python calls, once for each dtype, and keep the result."""
     compiled = njit(function, nogil=True, error_model="numpy", boundscheck=False)
-    try:
-        compiled._cache = KernelCache(function)
-    except (RuntimeError, OSError) as error:
-        _warn_uncached(error)
+    compiled._cache = LateCache(compiled)
     return compiled

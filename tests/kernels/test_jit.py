@@ -266,7 +266,8 @@ def test_a_folder_that_can_no_longer_be_written_costs_one_warning(
 ) -> None:
     cache = str(tmp_path / "cache")
     spoil = f"import shutil; shutil.rmtree({cache!r}); open({cache!r}, 'w').close()"
-    assert_one_warning(installation.run(spoil, NUMBA_CACHE_DIR=cache))
+    use = f"fastrnn.tanh(x); {spoil}; fastrnn.tanh(x.astype('f'))"
+    assert_one_warning(installation.run(use, NUMBA_CACHE_DIR=cache))
 
 
 def test_a_full_disk_costs_one_warning(installation: Installation, tmp_path: Path) -> None:
@@ -393,7 +394,7 @@ def test_numba_options(name: str) -> None:
     assert options.pop("nopython", True)
     assert options.pop("error_model") == "numpy"
     assert options.pop("boundscheck") is False
-    kept = isinstance(dispatcher._cache, _jit.KernelCache)
+    kept = isinstance(dispatcher._cache, _jit.KernelCache | _jit.LateCache)
     assert options.pop("nogil", False) == kept
     # The rest says how functions are put together: no fastmath, no parallel.
     assert options.keys() <= {"inline", "forceinline", "no_cpython_wrapper", "no_cfunc_wrapper"}
