@@ -362,7 +362,7 @@ def with_threads_set(args: argparse.Namespace) -> int | None:
 
 def versions(implementations: list[Peer]) -> dict[str, str]:
     found = {p.name: p.version for p in implementations}
-    return found | {"fastrnn": fastrnn.__version__, "numba": metadata.version("numba")}
+    return found | {"numba": metadata.version("numba")}
 
 
 def header(args: argparse.Namespace, place: str, found: dict[str, str],
@@ -377,8 +377,8 @@ def header(args: argparse.Namespace, place: str, found: dict[str, str],
     ]
     if not args.functions:
         lines += [
-            "forward: inference, weights packed beforehand; training: forward and backward, "
-            "packing included",
+            "forward: inference, weights packed beforehand; training: forward and backward from "
+            "new weights, in a short run not copied",
             "NumPy: the reference, with a softmax head of one class; of FMA: share of what a tile "
             f"of {ROWS} x {WIDTH} vectors does in L1",
         ]

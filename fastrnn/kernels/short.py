@@ -63,7 +63,7 @@ def rnn_steps_backward(
 def rnn_short_forward(h0, x, w_ax, w_aa, b_a, h, scratch):
     """`rnn.rnn_forward`.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives for nothing else.
+    scratch : what `fastrnn.packing.lying_scratch` gives.
     """
     T, B, D = x.shape
     H = h.shape[2]
@@ -224,7 +224,7 @@ def lstm_short_forward(
 ):  # fmt: skip
     """`lstm.lstm_forward`, gates and all cells kept.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives for nothing else.
+    scratch : what `fastrnn.packing.lying_scratch` gives.
     """
     T, B, D = x.shape
     H = h.shape[2]
