@@ -24,6 +24,7 @@ FEW = 8  # rows for which packing does not pay
 STRIP = 128  # rows of a strip of weights that is packed and used at once
 NEAR = 8  # adjacent rows of weights that are read side by side
 APART = 1024  # elements between rows whose lines share one set of a first-level cache
+ASIDE = 4  # lines from one set to another that is out of the way
 
 
 @part
@@ -53,21 +54,45 @@ def _multiply_strips(
 
 @part
 def _multiply_blocks(rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth):
-    """`multiply_lying` of few rows, by whole blocks of weights that are turned in registers."""
+    """`multiply_lying` of few rows, by blocks of weights that are turned in registers."""
     # fmt: off
+    whole = columns - columns % lanes(out)
     r = 0
     while rows - r >= 4:
-        _multiply_block_tile(tile_zero(out, 1, 4), r, columns, out, out_row, start, start_row,
+        _multiply_block_tile(tile_zero(out, 1, 4), r, whole, out, out_row, start, start_row,
                              x, x_row, w, w_row, depth)
         r += 4
-    if rows - r >= 2:
-        _multiply_block_tile(tile_zero(out, 1, 2), r, columns, out, out_row, start, start_row,
+    if rows - r == 3:
+        _multiply_block_tile(tile_zero(out, 1, 3), r, whole, out, out_row, start, start_row,
                              x, x_row, w, w_row, depth)
-        r += 2
-    if rows - r == 1:
-        _multiply_block_tile(tile_zero(out, 1, 1), r, columns, out, out_row, start, start_row,
+    elif rows - r == 2:
+        _multiply_block_tile(tile_zero(out, 1, 2), r, whole, out, out_row, start, start_row,
                              x, x_row, w, w_row, depth)
+    elif rows - r == 1:
+        _multiply_block_row(tile_zero(out, 1, 1), whole, out + r * out_row, start + r * start_row,
+                            x + r * x_row, w, w_row, depth)
+    if whole < columns:
+        for r in range(rows):
+            _multiply_block_end(tile_zero(out, 1, 1), columns - whole, out + (r * out_row + whole),
+                                start + (r * start_row + whole), x + r * x_row, w + whole * w_row,
+                                w_row, depth)
     # fmt: on
+
+
+@leaf
+def _add_blocks(total, x, x_row, w, w_row, columns, depth):
+    """Of the last block, only what the one before has not; `depth` may be less than a block.
+
+    There must be a block of weights before its end.
+    """
+    block = tile_columns(total)
+    for k in range(0, depth - block + 1, block):
+        total = rank_block(total, w + k, w_row, x + k, x_row, columns, 0)
+    left = depth % block
+    if left > 0:
+        k = depth - block
+        total = rank_block(total, w + k, w_row, x + k, x_row, columns, block - left)
+    return total
 
 
 @leaf
@@ -77,9 +102,43 @@ def _multiply_block_tile(
     block = tile_columns(tile)
     for j in range(0, columns, block):
         total = tile_load(tile, start + (r * start_row + j), start_row, block)
-        for k in range(0, depth, block):
-            total = rank_block(total, w + (j * w_row + k), w_row, x + (r * x_row + k), x_row)
+        total = _add_blocks(total, x + r * x_row, x_row, w + j * w_row, w_row, block, depth)
         tile_store(total, out + (r * out_row + j), out_row, block)
+
+
+@leaf
+def _multiply_block_row(tile, columns, out, start, x, w, w_row, depth):
+    """One row, whose chain of sums alone takes longer than to turn the weights.
+
+    The second half of a block goes with the first half of the next; not two blocks side by side,
+    whose lines may share one set of a first-level cache.
+    """
+    block = tile_columns(tile)
+    half = depth // (2 * block) * block
+    if half % (APART // 2) == 0:
+        half = max(0, half - ASIDE * block)
+    last = columns - block
+    total = tile_load(tile, start, 0, columns)
+    for k in range(0, half if columns > 0 else 0, block):
+        total = rank_block(total, w + k, w_row, x + k, 0, block, 0)
+    for j in range(0, columns, block):
+        beside = half if j < last else 0
+        w_j, w_next = w + (j * w_row + half), w + (j + block) * w_row
+        following = tile_load(tile, start + min(j + block, last), 0, block)
+        for k in range(0, beside, block):
+            total = rank_block(total, w_j + k, w_row, x + (half + k), 0, block, 0)
+            following = rank_block(following, w_next + k, w_row, x + k, 0, block, 0)
+        done = half + beside
+        total = _add_blocks(total, x + done, 0, w_j + beside, w_row, block, depth - done)
+        tile_store(total, out + j, 0, block)
+        total = following
+
+
+@leaf
+def _multiply_block_end(tile, columns, out, start, x, w, w_row, depth):
+    """Columns, fewer than a block, of one row."""
+    total = tile_load(tile, start, 0, columns)
+    tile_store(_add_blocks(total, x, 0, w, w_row, columns, depth), out, 0, columns)
 
 
 @part
@@ -88,11 +147,11 @@ def multiply_lying(
 ):
     """``out = start + x @ w.T`` for ``w (columns, depth)`` as it lies."""
     block = lanes(out)
-    blocks = columns - columns % block
     # Where all rows of a block share a set, a line that two vectors cross is gone at the second.
     lead = before_line(w) if w_row % APART == 0 else 0
-    blocks_depth = (depth - lead) // block * block
-    if rows > FEW or blocks_depth <= 0:
+    # Columns that fill no block are turned once for each row.
+    blocks = columns if rows <= FEW // 2 else columns - columns % block
+    if rows > FEW or depth - lead < block:
         blocks = 0
     _multiply_strips(
         rows, columns - blocks, out + blocks, out_row, start + blocks, start_row, x, x_row,
@@ -106,14 +165,8 @@ def multiply_lying(
         )
         start, start_row = out, out_row
     _multiply_blocks(
-        rows, blocks, out, out_row, start, start_row, x + lead, x_row, w + lead, w_row, blocks_depth
-    )  # fmt: skip
-    done = lead + blocks_depth
-    if done < depth:
-        _multiply_strips(
-            rows, blocks, out, out_row, out, out_row, x + done, x_row,
-            w + done, w_row, depth - done, packed,
-        )  # fmt: skip
+        rows, blocks, out, out_row, start, start_row, x + lead, x_row, w + lead, w_row, depth - lead
+    )
 
 
 @part

@@ -131,11 +131,16 @@ def _suffix(vector):
     return f"v{vector.lanes}f{vector.dtype.bitwidth}"
 
 
+def _shuffled(builder, a, b, order):
+    """Lanes of `a` and, numbered on from these, of `b`."""
+    order = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), list(order))
+    return builder.shuffle_vector(a, b, order)
+
+
 def _splat(builder, vector, scalar):
     empty = ir.Constant(_vector_ir(vector), ir.Undefined)
     first = builder.insert_element(empty, scalar, ir.Constant(ir.IntType(32), 0))
-    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
-    return builder.shuffle_vector(first, empty, lanes)
+    return _shuffled(builder, first, empty, [0] * vector.lanes)
 
 
 def _constant(vector, value):
@@ -186,7 +191,7 @@ def _mask(builder, vector, count, first=0):
     limit = builder.insert_element(
         ir.Constant(lanes, ir.Undefined), builder.trunc(count, word), ir.Constant(word, 0)
     )
-    limit = builder.shuffle_vector(limit, limit, ir.Constant(lanes, [0] * vector.lanes))
+    limit = _shuffled(builder, limit, limit, [0] * vector.lanes)
     numbers = ir.Constant(lanes, list(range(first, first + vector.lanes)))
     return builder.icmp_signed("<", numbers, limit)
 
@@ -435,9 +440,7 @@ def load_blocks(typingctx, like, p, more, count):
         for k, place in enumerate(places[:blocks]):
             left = builder.sub(count, count.type(k * block.lanes))
             parts.append(_load_part(builder, block, place, _below(builder, block, left)))
-        order = ir.VectorType(ir.IntType(32), like.vector.lanes)
-        order = ir.Constant(order, list(range(like.vector.lanes)))
-        return builder.shuffle_vector(parts[0], parts[-1], order)
+        return _shuffled(builder, parts[0], parts[-1], range(like.vector.lanes))
 
     return like.vector(like, p, p, types.intp), codegen
 
@@ -644,9 +647,8 @@ def _define_fold(combine):
             total = args[0]
             step = v.lanes // 2
             while step:
-                order = ir.VectorType(ir.IntType(32), v.lanes)
-                order = ir.Constant(order, [lane ^ step for lane in range(v.lanes)])
-                total = combine(builder, total, builder.shuffle_vector(total, total, order))
+                order = [lane ^ step for lane in range(v.lanes)]
+                total = combine(builder, total, _shuffled(builder, total, total, order))
                 step //= 2
             return total
 
@@ -746,13 +748,18 @@ def rank1(typingctx, tile, w, panel, x, x_row):
     return tile(tile, w, types.intp, x, types.intp), codegen
 
 
+def _say_nothing(builder, attributes=()):
+    """An empty statement, which LLVM moves no load across."""
+    nothing = ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "", side_effect=True)
+    builder.call(nothing, [], attrs=attributes)
+
+
 def _keep_rolled(builder):
     """Keep the loop around this as it is: many loads, each in a stride of its own, prefetch badly.
 
-    An empty statement that LLVM may not copy to where it does not know whether it would be run.
+    LLVM may not copy the statement to where it does not know whether it would be run.
     """
-    nothing = ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), "", "", side_effect=True)
-    builder.call(nothing, [], attrs=("convergent",))
+    _say_nothing(builder, ("convergent",))
 
 
 def _tile_places(builder, tile, p, row):
@@ -803,25 +810,69 @@ def tile_store(typingctx, tile, p, row, columns):
 # --- transposition ------------------------------------------------------------------
 
 
-def _transposed(builder, vectors):
-    """As many vectors as lanes, rows and columns exchanged (Eklundh, 1972)."""
-    lanes = len(vectors)
-    word = ir.IntType(32)
+def _dealt(builder, vectors, unit):
+    """Vectors of every second `unit` lanes of all, again until one vector is left of each."""
+    if len(vectors) == 1:
+        return vectors
+    lanes = range(2 * vectors[0].type.count)
+    pairs = list(zip(vectors[0::2], vectors[1::2], strict=True))
+    dealt = []
+    for parity in (0, 1):
+        order = [p for p in lanes if p // unit % 2 == parity]
+        halved = [_shuffled(builder, *pair, order) for pair in pairs]
+        dealt += _dealt(builder, halved, unit // 2)
+    return dealt
+
+
+def _exchanged(builder, vectors):
+    """Rows and columns exchanged in each square of as many lanes as vectors (Eklundh, 1972)."""
+    lanes = vectors[0].type.count
     distance = 1
-    while distance < lanes:
+    while distance < len(vectors):
         low = [p if p & distance == 0 else lanes + p - distance for p in range(lanes)]
         high = [p + distance if p & distance == 0 else lanes + p for p in range(lanes)]
-        low = ir.Constant(ir.VectorType(word, lanes), low)
-        high = ir.Constant(ir.VectorType(word, lanes), high)
         exchanged = list(vectors)
-        for i in range(lanes):
+        for i in range(len(vectors)):
             if i & distance == 0:
-                a, b = vectors[i], vectors[i + distance]
-                exchanged[i] = builder.shuffle_vector(a, b, low)
-                exchanged[i + distance] = builder.shuffle_vector(a, b, high)
+                pair = vectors[i], vectors[i + distance]
+                exchanged[i] = _shuffled(builder, *pair, low)
+                exchanged[i + distance] = _shuffled(builder, *pair, high)
         vectors = exchanged
         distance *= 2
     return vectors
+
+
+def _columns(builder, vector, halves):
+    """Half the columns of a square, from that half of each row.
+
+    Squares of 128 bits are put in their places, then turned: a lane is sooner moved inside of
+    these than across, and half a vector on its way from memory.
+    """
+    half = vector.lanes // 2
+    square = min(half, 128 // vector.dtype.bitwidth)
+    placed = []
+    for r in range(square):
+        rows = halves[r::square]
+        pairs = zip(rows[0::2], rows[1::2], strict=True)
+        joined = [_shuffled(builder, *pair, range(vector.lanes)) for pair in pairs]
+        placed.append(_dealt(builder, joined, half // 2))
+    squares = zip(*placed, strict=True)
+    return [column for rows in squares for column in _exchanged(builder, list(rows))]
+
+
+def _load_columns(builder, vector, p, row, last, first):
+    """`_columns` of the square at `p`, from number `first` on, rows `row` elements apart.
+
+    Rows after number `last` stand for nothing.
+    """
+    half = Vector(vector.dtype, vector.lanes // 2)
+    halves = []
+    for r in range(vector.lanes):
+        r = row.type(r)
+        r = builder.select(builder.icmp_signed("<", r, last), r, last)
+        at = builder.add(builder.mul(row, r), row.type(first))
+        halves.append(_load(builder, half, _offset(builder, p, at)))
+    return _columns(builder, vector, halves)
 
 
 @intrinsic
@@ -831,41 +882,47 @@ def transpose_block(typingctx, source, source_row, out, out_row):
 
     def codegen(context, builder, sig, args):
         source, source_row, out, out_row = args
-
-        def row(pointer, stride, r):
-            return _offset(builder, pointer, builder.mul(stride, ir.Constant(stride.type, r)))
-
-        rows = [_load(builder, vector, row(source, source_row, r)) for r in range(vector.lanes)]
-        for r, column in enumerate(_transposed(builder, rows)):
-            _store_whole(builder, sig.args[2], row(out, out_row, r), column)
+        last = source_row.type(vector.lanes - 1)
+        columns = []
+        for first in (0, vector.lanes // 2):
+            columns += _load_columns(builder, vector, source, source_row, last, first)
+        for r, column in enumerate(columns):
+            place = _offset(builder, out, builder.mul(out_row, out_row.type(r)))
+            _store_whole(builder, sig.args[2], place, column)
         return context.get_dummy_value()
 
     return types.void(source, types.intp, out, types.intp), codegen
 
 
 @intrinsic
-def rank_block(typingctx, tile, w, w_row, x, x_row):
+def rank_block(typingctx, tile, w, w_row, x, x_row, columns, skipped):
     """`rank1` for as many ``k`` as a vector has lanes, by weights ``w[column][k]`` as they lie.
 
-    The tile is one vector wide; the rows of `w` are turned into columns in registers.
+    The tile is one vector wide; the rows of `w` are turned into columns in registers.  Beyond
+    `columns` there is nothing in `w`, and of the tile nothing of use; the first `skipped` ``k``
+    add nothing.
     """
     vector = tile.vector
 
     def codegen(context, builder, sig, args):
-        registers, w, w_row, x, x_row = args
-        rows = [
-            _load(builder, vector, _offset(builder, w, builder.mul(w_row, w_row.type(column))))
-            for column in range(vector.lanes)
-        ]
-        for k, weights in enumerate(_transposed(builder, rows)):
-            for r in range(tile.rows):
-                at = builder.add(builder.mul(x_row, x_row.type(r)), x_row.type(k))
-                x_r = _splat(builder, vector, builder.load(_offset(builder, x, at)))
-                total = _fma(builder, vector, x_r, weights, builder.extract_value(registers, r))
-                registers = builder.insert_value(registers, total, r)
+        registers, w, w_row, x, x_row, columns, skipped = args
+        last = builder.sub(columns, columns.type(1))
+        _say_nothing(builder)  # two blocks at once would not fit into the registers
+        for first in (0, vector.lanes // 2):
+            turned = _load_columns(builder, vector, w, w_row, last, first)
+            for k, weights in enumerate(turned, first):
+                is_skipped = builder.icmp_signed("<", skipped.type(k), skipped)
+                for r in range(tile.rows):
+                    at = builder.add(builder.mul(x_row, x_row.type(r)), x_row.type(k))
+                    x_r = _splat(builder, vector, builder.load(_offset(builder, x, at)))
+                    before = builder.extract_value(registers, r)
+                    total = _fma(builder, vector, x_r, weights, before)
+                    total = builder.select(is_skipped, before, total)
+                    registers = builder.insert_value(registers, total, r)
         return registers
 
-    return tile(tile, w, types.intp, x, types.intp), codegen
+    sig = tile(tile, w, types.intp, x, types.intp, types.intp, types.intp)
+    return sig, codegen
 
 
 @intrinsic
@@ -891,7 +948,12 @@ def transpose_part(typingctx, source, source_row, rows, columns, out, out_row, s
             at = row(source, only_below(rows, r, source_row), r)
             lanes = _below(builder, vector, only_below(rows, r, columns))
             loaded.append(_load_part(builder, vector, at, lanes))
-        for r, column in enumerate(_transposed(builder, loaded)):
+        turned = []
+        for first in (0, vector.lanes // 2):
+            half = range(first, first + vector.lanes // 2)
+            halves = [_shuffled(builder, value, value, half) for value in loaded]
+            turned += _columns(builder, vector, halves)
+        for r, column in enumerate(turned):
             at = row(out, only_below(columns, r, out_row), r)
             lanes = _below(builder, vector, only_below(columns, r, stored))
             _store_part(builder, vector, at, column, lanes)

@@ -21,7 +21,7 @@ from tests.kernels.guards import assert_untouched, guarded, rows_in
 
 Array = NDArray[Any]
 
-ROWS = (0, 1, 2, 7, lying.FEW + 1)
+ROWS = (0, 1, 2, 3, 5, lying.FEW + 1)
 SIZES = (0, 1, 8, 17, 33, 65, lying.STRIP + 3)
 
 each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
@@ -116,6 +116,22 @@ def test_rows_that_share_a_set_are_multiplied_in_the_same_order(dtype: Any, dept
             results.add(out.tobytes())
     assert len(results) == 1
     np.testing.assert_allclose(out, bias + x @ w.T, rtol=1e-4, atol=1e-5)
+
+
+@each_type
+@pytest.mark.parametrize("depth", [15, 16, 17, 40, 100, lying.APART, 2 * lying.APART + 1])
+def test_few_rows_have_the_sums_of_many(dtype: Any, depth: int) -> None:
+    many = lying.FEW + 1
+    rng = np.random.default_rng(depth)
+    for columns in (1, lanes(dtype), 3 * lanes(dtype) + 2):
+        shapes = ((many, depth), (columns, depth), columns)
+        x, w, bias = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+        packed = np.empty(lying.STRIP * WIDTH * lanes(dtype), dtype)
+        expected, out = np.empty((2, many, columns), dtype)
+        multiply_lying(many, columns, expected, columns, bias, 0, x, depth, w, depth, depth, packed)
+        for rows in range(1, many):
+            multiply_lying(rows, columns, out, columns, bias, 0, x, depth, w, depth, depth, packed)
+            np.testing.assert_array_equal(out[:rows], expected[:rows])
 
 
 @each_type
