@@ -128,8 +128,8 @@ class Layer(Single, ABC):
             `update` returns, and by those begun before that and their `backward`.  Change them
             only when no such call is left, and let no call come before the `update`; they may
             not lie in a workspace.  The results are the same.  Training by runs of one step of up
-            to 16 examples, or two of up to 4, or four of up to 2 by large weights, is 1.1 to 3
-            times as fast, since these do not pay for packing.
+            to 16 examples, or up to four steps and eight rows in all, is up to 3 times as fast,
+            since these do not pay for packing.
 
         Raises
         ------

@@ -37,9 +37,7 @@ CACHE_LINE = 64  # bytes; vectors that cross a line load at half the speed
 CHUNK_BYTES = 1 << 18  # input products taken at once; they stay near the CPU
 CHUNK_ROWS = 256  # or as many rows as pay for reading the weights from further away
 STEP_ROWS = 16  # examples of a single step that uses weights as they lie
-SHORT_STEPS = 2  # in which few rows use them so
-LARGE_BYTES = 1 << 19  # of a gate's weights
-LARGE_STEPS = 4  # in which few rows use such weights so
+SHORT_STEPS = 4  # in which few rows use them so
 
 
 @lru_cache(256)
@@ -138,14 +136,11 @@ def short_backward_size(rows: int, H: int, gates: int, dtype: np.dtype[Any]) -> 
     return max(lying_backward_size(rows, H, dtype), accumulate_size(gates * H, rows, dtype))
 
 
-@lru_cache(256)
-def is_short(T: int, B: int, D: int, H: int, dtype: np.dtype[Any]) -> bool:
+def is_short(T: int, B: int) -> bool:
     """Whether a run uses its weights too seldom for packing to pay.
 
-    The state's weights are used once in each step.  The larger they are, the further away is
-    what packing writes.
+    The state's weights are used once in each step.
     """
     if T == 1:
         return B <= STEP_ROWS
-    large = H * (D + H) * dtype.itemsize >= LARGE_BYTES
-    return T * B <= FEW and T <= (LARGE_STEPS if large else SHORT_STEPS)
+    return T * B <= FEW and T <= SHORT_STEPS
