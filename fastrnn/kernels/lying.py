@@ -2,8 +2,8 @@
 
 Packing pays for itself when a matrix is used again.  Here one is turned in registers
 (`multiply_lying` of few rows, else it packs a strip when its turn comes) or read in place
-(`multiply_back`, but for columns that fill no panel).  Sums take their terms in the same order as
-in `linear`.
+(`multiply_back`, but for columns of many rows that fill no panel).  Sums take their terms in the
+same order as in `linear`.
 """
 
 from ._jit import leaf, part
@@ -13,6 +13,7 @@ from .simd import (
     before_line,
     lanes,
     rank1,
+    rank1_part,
     rank_block,
     tile_columns,
     tile_load,
@@ -171,46 +172,58 @@ def multiply_lying(
 
 @part
 def _multiply_rows(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth):
-    """`multiply_back` of whole panels, as they lie: a few rows of `w` at a time."""
+    """`multiply_back` by weights as they lie: a few rows of `w` at a time."""
     # fmt: off
     for k in range(0, depth, NEAR):
         n = min(NEAR, depth - k)
         w_k = w + k * w_row
         r = 0
         while rows - r >= 4:
-            _multiply_rows_tile(tile_zero(out, WIDTH, 4), r, columns, out, out_row, kept or k > 0,
-                                x + k, x_row, w_k, w_row, n)
+            _multiply_rows_tile(tile_zero(out, WIDTH, 4), tile_zero(out, 1, 4), r, columns,
+                                out, out_row, kept or k > 0, x + k, x_row, w_k, w_row, n)
             r += 4
         if rows - r >= 2:
-            _multiply_rows_tile(tile_zero(out, WIDTH, 2), r, columns, out, out_row, kept or k > 0,
-                                x + k, x_row, w_k, w_row, n)
+            _multiply_rows_tile(tile_zero(out, WIDTH, 2), tile_zero(out, 1, 2), r, columns,
+                                out, out_row, kept or k > 0, x + k, x_row, w_k, w_row, n)
             r += 2
         if rows - r == 1:
-            _multiply_rows_tile(tile_zero(out, WIDTH, 1), r, columns, out, out_row, kept or k > 0,
-                                x + k, x_row, w_k, w_row, n)
+            _multiply_rows_tile(tile_zero(out, WIDTH, 1), tile_zero(out, 1, 1), r, columns,
+                                out, out_row, kept or k > 0, x + k, x_row, w_k, w_row, n)
     # fmt: on
 
 
 @leaf
-def _multiply_rows_tile(tile, r, columns, out, out_row, kept, x, x_row, w, w_row, depth):
-    for j in range(0, columns, tile_columns(tile)):
-        at = out + (r * out_row + j)
-        total = tile
+def _multiply_rows_tile(panel, vector, r, columns, out, out_row, kept, x, x_row, w, w_row, depth):
+    out, x = out + r * out_row, x + r * x_row
+    whole = columns - columns % tile_columns(panel)
+    for j in range(0, whole, tile_columns(panel)):
+        total = panel
         if kept:
-            total = tile_load(tile, at, out_row, tile_columns(tile))
+            total = tile_load(panel, out + j, out_row, tile_columns(panel))
         for k in range(depth):
-            total = rank1(total, w + (k * w_row + j), 0, x + (r * x_row + k), x_row)
-        tile_store(total, at, out_row, tile_columns(tile))
+            total = rank1(total, w + (k * w_row + j), 0, x + k, x_row)
+        tile_store(total, out + j, out_row, tile_columns(panel))
+    for j in range(whole, columns, tile_columns(vector)):
+        rest = vector
+        if kept:
+            rest = tile_load(vector, out + j, out_row, columns - j)
+        for k in range(depth):
+            rest = rank1_part(rest, w + (k * w_row + j), columns - j, x + k, x_row)
+        tile_store(rest, out + j, out_row, columns - j)
 
 
 @part
 def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, packed):
     """``out = x @ w``, or added to it, for ``w (depth, columns)`` as it lies."""
-    whole = columns - columns % (WIDTH * lanes(out)) if depth > 0 else 0
-    if whole > 0:
-        _multiply_rows(rows, whole, out, out_row, kept, x, x_row, w, w_row, depth)
+    lying = columns
+    if rows > FEW:
+        lying -= columns % (WIDTH * lanes(out))
+    if depth == 0:
+        lying = 0
+    if lying > 0:
+        _multiply_rows(rows, lying, out, out_row, kept, x, x_row, w, w_row, depth)
     accumulate(
-        rows, columns - whole, out + whole, out_row, x, x_row, w + whole, w_row, depth,
+        rows, columns - lying, out + lying, out_row, x, x_row, w + lying, w_row, depth,
         kept, packed,
     )  # fmt: skip
 

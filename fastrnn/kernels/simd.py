@@ -719,6 +719,17 @@ def tile_columns(typingctx, tile):
     return types.intp(tile), codegen
 
 
+def _add_rank1(builder, tile, registers, weights, x, x_row):
+    for r in range(tile.rows):
+        element = _offset(builder, x, builder.mul(x_row, ir.Constant(x_row.type, r)))
+        x_r = _splat(builder, tile.vector, builder.load(element))
+        for v, w_v in enumerate(weights):
+            at = r * tile.width + v
+            total = _fma(builder, tile.vector, x_r, w_v, builder.extract_value(registers, at))
+            registers = builder.insert_value(registers, total, at)
+    return registers
+
+
 @intrinsic
 def rank1(typingctx, tile, w, panel, x, x_row):
     """``tile[r][v] + x[r] * w[v]``: `w` a row of vectors, ``x[r]`` at ``x + r * x_row``.
@@ -736,14 +747,23 @@ def rank1(typingctx, tile, w, panel, x, x_row):
             begin = builder.mul(panel, panel.type(v // WIDTH))
             offset = builder.add(begin, panel.type(v % WIDTH * vector.lanes))
             weights.append(_load(builder, vector, _offset(builder, w, offset)))
-        for r in range(tile.rows):
-            element = _offset(builder, x, builder.mul(x_row, ir.Constant(x_row.type, r)))
-            x_r = _splat(builder, vector, builder.load(element))
-            for v, w_v in enumerate(weights):
-                at = r * tile.width + v
-                total = _fma(builder, vector, x_r, w_v, builder.extract_value(registers, at))
-                registers = builder.insert_value(registers, total, at)
-        return registers
+        return _add_rank1(builder, tile, registers, weights, x, x_row)
+
+    return tile(tile, w, types.intp, x, types.intp), codegen
+
+
+@intrinsic
+def rank1_part(typingctx, tile, w, columns, x, x_row):
+    """`rank1` for a tile within a panel; beyond `columns`, there is nothing in `w`."""
+    vector = tile.vector
+
+    def codegen(context, builder, sig, args):
+        registers, w, columns, x, x_row = args
+        weights = []
+        for v, lanes in enumerate(_tile_lanes(builder, tile, columns)):
+            place = _offset(builder, w, columns.type(v * vector.lanes))
+            weights.append(_load_part(builder, vector, place, lanes))
+        return _add_rank1(builder, tile, registers, weights, x, x_row)
 
     return tile(tile, w, types.intp, x, types.intp), codegen
 

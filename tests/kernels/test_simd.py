@@ -34,6 +34,7 @@ from fastrnn.kernels.simd import (
     pointer,
     polynomial,
     rank1,
+    rank1_part,
     select_less,
     store,
     store_full,
@@ -292,6 +293,20 @@ def tile_products(view):
     return function
 
 
+@cache
+def tile_products_part(view):
+    @njit(error_model="numpy")
+    def function(source, out, out_row, w, x, x_row, depth, columns):
+        """The same for `w` that has only the first columns."""
+        tile = tile_like(tile_zero(view(out), WIDTH, 1), 3)
+        tile = tile_load(tile, view(source), out_row, columns)
+        for k in range(depth):
+            tile = rank1_part(tile, view(w) + k * columns, columns, view(x) + k, x_row)
+        tile_store(tile, view(out), out_row, columns)
+
+    return function
+
+
 @each_type
 @each_width
 def test_tiles(dtype: Any, view: Any) -> None:
@@ -304,14 +319,15 @@ def test_tiles(dtype: Any, view: Any) -> None:
         for shape in ((3, depth), (depth, across), (3, across))
     )
     for columns in (1, n - 1, n, across - n, across - n + 1, across):
-        source, out = guarded(2 * row + columns, dtype), guarded(2 * row + columns, dtype)
-        rows_in(source, (3, columns), row)[...] = old[:, :columns]
-        tile_products(view)(
-            source, out, row, guarded_copy(w), guarded_copy(x), depth, depth, columns
-        )
-        result = rows_in(out, (3, columns), row)
-        assert np.array_equal(result, (old + x @ w)[:, :columns])
-        assert_untouched(out, (3, columns), row)
+        expected = (old + x @ w)[:, :columns]
+        for products, weights in ((tile_products, w), (tile_products_part, w[:, :columns])):
+            source, out = guarded(2 * row + columns, dtype), guarded(2 * row + columns, dtype)
+            rows_in(source, (3, columns), row)[...] = old[:, :columns]
+            products(view)(
+                source, out, row, guarded_copy(weights), guarded_copy(x), depth, depth, columns
+            )
+            assert np.array_equal(rows_in(out, (3, columns), row), expected)
+            assert_untouched(out, (3, columns), row)
 
 
 @cache
