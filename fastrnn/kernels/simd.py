@@ -880,16 +880,17 @@ def _columns(builder, vector, halves):
     return [column for rows in squares for column in _exchanged(builder, list(rows))]
 
 
-def _load_columns(builder, vector, p, row, last, first):
+def _load_columns(builder, vector, p, row, first, last=None):
     """`_columns` of the square at `p`, from number `first` on, rows `row` elements apart.
 
-    Rows after number `last` stand for nothing.
+    Beyond number `last`, rows stand for nothing.
     """
     half = Vector(vector.dtype, vector.lanes // 2)
     halves = []
     for r in range(vector.lanes):
         r = row.type(r)
-        r = builder.select(builder.icmp_signed("<", r, last), r, last)
+        if last is not None:
+            r = builder.select(builder.icmp_signed("<", r, last), r, last)
         at = builder.add(builder.mul(row, r), row.type(first))
         halves.append(_load(builder, half, _offset(builder, p, at)))
     return _columns(builder, vector, halves)
@@ -902,10 +903,9 @@ def transpose_block(typingctx, source, source_row, out, out_row):
 
     def codegen(context, builder, sig, args):
         source, source_row, out, out_row = args
-        last = source_row.type(vector.lanes - 1)
         columns = []
         for first in (0, vector.lanes // 2):
-            columns += _load_columns(builder, vector, source, source_row, last, first)
+            columns += _load_columns(builder, vector, source, source_row, first)
         for r, column in enumerate(columns):
             place = _offset(builder, out, builder.mul(out_row, out_row.type(r)))
             _store_whole(builder, sig.args[2], place, column)
@@ -929,7 +929,7 @@ def rank_block(typingctx, tile, w, w_row, x, x_row, columns, skipped):
         last = builder.sub(columns, columns.type(1))
         _say_nothing(builder)  # two blocks at once would not fit into the registers
         for first in (0, vector.lanes // 2):
-            turned = _load_columns(builder, vector, w, w_row, last, first)
+            turned = _load_columns(builder, vector, w, w_row, first, last)
             for k, weights in enumerate(turned, first):
                 is_skipped = builder.icmp_signed("<", skipped.type(k), skipped)
                 for r in range(tile.rows):
