@@ -242,7 +242,7 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
     arguments = da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev, dx, da0, dw, db
     sizes = T * B * H, T * B * GATES * H, B * H, B * H, T * B * D
     if is_short(T, B):
-        packed = short_backward_size(T * B, H, GATES, dtype)
+        packed = short_backward_size(T * B, D, H, GATES, dtype)
         short.lstm_short_notebook_backward(*arguments, lying_scratch(dtype, packed, *sizes))
     else:
         packed = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
@@ -337,7 +337,7 @@ def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Arra
         dxt, da_prev, dc_prev, dw, db,
         lying_scratch(
             dtype, lying_backward_size(B, H, dtype),
-            B * D, *(B * H,) * 5, *(B * H * GATES,) * 2,
+            B * (H + D), *(B * H,) * 4, *(B * H * GATES,) * 2,
         ),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dc_prev": dc_prev} | gate_gradients(dw, db)
@@ -362,7 +362,7 @@ class LSTMWorkspace(Workspace):
             size = accumulate_size(GATES * H, T * B, dtype)
             alone_and_short = members == 1 and is_short(T, B)
             if alone_and_short:
-                packed = short_backward_size(T * B, H, GATES, dtype)
+                packed = short_backward_size(T * B, D, H, GATES, dtype)
                 size = lying_scratch_size(dtype, packed)
             dx, dw, db, dh, dc, scratch = gradients = aligned(
                 dtype, (T, B, D), (GATES, H, H + D), (GATES, H, 1), (B, H), (B, H),

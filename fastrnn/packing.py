@@ -131,9 +131,13 @@ def lying_backward_size(rows: int, H: int, dtype: np.dtype[Any]) -> int:
 
 
 @lru_cache(256)
-def short_backward_size(rows: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
-    """Elements of scratch for the way back of a short run."""
-    return max(lying_backward_size(rows, H, dtype), accumulate_size(gates * H, rows, dtype))
+def short_backward_size(rows: int, D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
+    """Elements of scratch for the way back of a short run.
+
+    An LSTM's old states and inputs side by side, gradients transposed, and what is packed.
+    """
+    joined, transposed = padded(rows * (H + D), dtype), padded(rows * gates * H, dtype)
+    return joined + transposed + lying_backward_size(rows, H, dtype)
 
 
 def is_short(T: int, B: int) -> bool:

@@ -176,7 +176,7 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     arguments = da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db
     sizes = T * B * H, T * B * H, B * H, T * B * D
     if is_short(T, B):
-        packed = short_backward_size(T * B, H, 1, dtype)
+        packed = short_backward_size(T * B, D, H, 1, dtype)
         short.rnn_short_notebook_backward(*arguments, lying_scratch(dtype, packed, *sizes))
     else:
         packed = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
@@ -279,7 +279,7 @@ class RNNWorkspace(Workspace):
             size = accumulate_size(H, T * B, dtype)
             alone_and_short = members == 1 and is_short(T, B)
             if alone_and_short:
-                packed = short_backward_size(T * B, H, 1, dtype)
+                packed = short_backward_size(T * B, D, H, 1, dtype)
                 size = lying_scratch_size(dtype, packed)
             dx, dz, dw_ax, dw_aa, db, dh, scratch = gradients = aligned(
                 dtype, (T, B, D), (T, B, H), (H, D), (H, H), (H, 1), (B, H),

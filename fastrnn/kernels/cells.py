@@ -6,7 +6,13 @@ from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
 from .lying import accumulate_lying, multiply_back
 from .rnn import step_backward as rnn_step_backward
-from .short import lstm_steps_forward, predict_lying, rnn_steps_forward, through_gates
+from .short import (
+    lstm_steps_forward,
+    predict_lying,
+    rnn_steps_forward,
+    through_gates,
+    weight_gradients,
+)
 from .simd import align, padded, pointer
 
 
@@ -100,17 +106,17 @@ def lstm_cell_backward(
     """
     D, B = xt.shape
     H = c_next.shape[0]
-    x_rows = align(pointer(scratch))
-    h_rows = x_rows + padded(x_rows, B * D)
-    c_prev_rows = h_rows + padded(x_rows, B * H)
-    c_rows = c_prev_rows + padded(x_rows, B * H)
-    dh_rows = c_rows + padded(x_rows, B * H)
-    dc_rows = dh_rows + padded(x_rows, B * H)
-    gates = dc_rows + padded(x_rows, B * H)
-    dgates = gates + padded(x_rows, B * GATES * H)
-    packed = dgates + padded(x_rows, B * GATES * H)
-    transpose(pointer(xt), B, x_rows, D, D, B, D)
-    transpose(pointer(a_prev), B, h_rows, H, H, B, H)
+    across = H + D
+    joined = align(pointer(scratch))
+    c_prev_rows = joined + padded(joined, B * across)
+    c_rows = c_prev_rows + padded(joined, B * H)
+    dh_rows = c_rows + padded(joined, B * H)
+    dc_rows = dh_rows + padded(joined, B * H)
+    gates = dc_rows + padded(joined, B * H)
+    transposed = gates + padded(joined, B * GATES * H)
+    packed = transposed + padded(joined, B * GATES * H)
+    transpose(pointer(a_prev), B, joined, across, H, B, H)
+    transpose(pointer(xt), B, joined + H, across, D, B, D)
     transpose(pointer(c_prev), B, c_prev_rows, H, H, B, H)
     transpose(pointer(c_next), B, c_rows, H, H, B, H)
     transpose(pointer(da_next), B, dh_rows, H, H, B, H)
@@ -121,14 +127,10 @@ def lstm_cell_backward(
     transpose(pointer(ot), B, gates + GATE_O * H, GATES * H, H, B, H)
     lstm_step_back(B, 0, H, H, gates, gates, c_prev_rows, c_rows, dh_rows, dc_rows)
     transpose(dc_rows, H, pointer(dc_prev), B, B, H, B)
-    transpose(gates, GATES * H, dgates, B, B, GATES * H, B)
-    dw, db = pointer(dw), pointer(db)
-    accumulate_lying(GATES * H, H, dw, H + D, dgates, B, h_rows, H, B, False, packed)
-    accumulate_lying(GATES * H, D, dw + H, H + D, dgates, B, x_rows, D, B, False, packed)
-    zero_row(GATES * H, db)
-    add_rows(GATES * H, db, gates, GATES * H, B)
-    w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
-    through_gates(w_f, w_i, w_c, w_o, gates, False, dh_rows, H, packed, B, D, H)
-    through_gates(w_f + H, w_i + H, w_c + H, w_o + H, gates, False, x_rows, D, packed, B, D, H)
-    transpose(dh_rows, H, pointer(da_prev), B, B, H, B)
-    transpose(x_rows, D, pointer(dxt), B, B, D, B)
+    weight_gradients(joined, gates, transposed, pointer(dw), pointer(db), packed, B, D, H)
+    through_gates(
+        pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), gates, False, joined, across,
+        packed, B, D, H,
+    )  # fmt: skip
+    transpose(joined, across, pointer(da_prev), B, B, H, B)
+    transpose(joined + H, across, pointer(dxt), B, B, D, B)

@@ -6,12 +6,11 @@ in the same order as those of `rnn` and `lstm`, and so the bits are the same.
 
 from ._jit import inline, kernel, part
 from .head import softmax_each
-from .linear import add_row, copy_or_zero, copy_row, reverse_axes, transpose, zero_row
+from .linear import add_row, add_rows, copy_or_zero, copy_row, reverse_axes, transpose, zero_row
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
 from .lstm import step_forward as lstm_step_forward
-from .lstm import weight_gradients as lstm_weight_gradients
-from .lying import multiply_back, multiply_lying
+from .lying import accumulate_lying, multiply_back, multiply_lying
 from .rnn import step_backward as rnn_step_backward
 from .rnn import step_forward as rnn_step_forward
 from .rnn import weight_gradients as rnn_weight_gradients
@@ -196,6 +195,16 @@ def through_gates(w_f, w_i, w_c, w_o, dgates, kept, out, columns, packed, N, D, 
     through_gate(GATE_O, w_o, dgates, kept, out, columns, packed, N, D, H)
 
 
+@inline
+def weight_gradients(joined, dgates, transposed, dw, db, packed, N, D, H):
+    """`lstm.weight_gradients`, from old states and inputs side by side: ``joined (N, H + D)``."""
+    rows, across = GATES * H, H + D
+    zero_row(rows, db)
+    add_rows(rows, db, dgates, rows, N)
+    transpose(dgates, rows, transposed, N, N, rows, N)
+    accumulate_lying(rows, across, dw, across, transposed, N, joined, across, N, False, packed)
+
+
 @part
 def lstm_steps_backward(
     x, w_f, w_i, w_c, w_o, h_prev, dh_out, gates, dgates, c_prev, c, dh, dc, dx, dw, db, scratch,
@@ -205,6 +214,10 @@ def lstm_steps_backward(
 
     scratch : `fastrnn.packing.short_backward_size` elements.
     """
+    across = H + D
+    joined = scratch
+    transposed = joined + padded(joined, T * B * across)
+    packed = transposed + padded(joined, T * B * GATES * H)
     for t in range(T - 1, -1, -1):
         at = t * B * H
         if t == T - 1:
@@ -213,9 +226,20 @@ def lstm_steps_backward(
         lstm_step_back(B, 0, H, H, gates + GATES * at, dgates_t, c_prev + at, c + at, dh, dc)
         if t > 0:
             copy_row(B * H, dh, dh_out + (at - B * H))
-        through_gates(w_f, w_i, w_c, w_o, dgates_t, t > 0, dh, H, scratch, B, D, H)
-    through_gates(w_f + H, w_i + H, w_c + H, w_o + H, dgates, False, dx, D, scratch, T * B, D, H)
-    lstm_weight_gradients(x, h_prev, dgates, dw, db, T * B, D, H, 0, GATES * H, scratch)
+        if T > 1:
+            through_gates(w_f, w_i, w_c, w_o, dgates_t, t > 0, dh, H, packed, B, D, H)
+    if T == 1:  # rows of weights are read in one run
+        through_gates(w_f, w_i, w_c, w_o, dgates, False, joined, across, packed, B, D, H)
+        for r in range(B):
+            copy_row(H, dh + r * H, joined + r * across)
+            copy_row(D, dx + r * D, joined + (r * across + H))
+    else:
+        w_f, w_i, w_c, w_o = w_f + H, w_i + H, w_c + H, w_o + H
+        through_gates(w_f, w_i, w_c, w_o, dgates, False, dx, D, packed, T * B, D, H)
+    for r in range(T * B):
+        copy_row(H, joined + r * across, h_prev + r * H)
+        copy_row(D, joined + (r * across + H), x + r * D)
+    weight_gradients(joined, dgates, transposed, dw, db, packed, T * B, D, H)
 
 
 @kernel

@@ -352,6 +352,8 @@ def block_part(view):
 @each_width
 def test_transposed_blocks(dtype: Any, view: Any) -> None:
     n = lanes(dtype, view)
+    if n == 1:
+        pytest.skip("a square of one lane has nothing to exchange")
     matrix = normal((n, n), dtype)
     for rows in range(n + 1):
         for columns in range(n + 1):
