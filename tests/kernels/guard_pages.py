@@ -31,6 +31,8 @@ SIZES = (  # n_x, n_a, m, T, n_y
     (3, 2, 26, 4, 2),
     (5, 4, 3, 2, 3),
     (9, 33, 8, 1, 70),
+    (1024, 20, 1, 2, 1),  # rows of Wax that share a set of a first-level cache
+    (1000, 24, 1, 1, 1),  # rows of Wf
 )
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
