@@ -38,6 +38,7 @@ CHUNK_BYTES = 1 << 18  # input products taken at once; they stay near the CPU
 CHUNK_ROWS = 256  # or as many rows as pay for reading the weights from further away
 STEP_ROWS = 16  # examples of a single step that uses weights as they lie
 SHORT_STEPS = 4  # in which few rows use them so
+LARGE_BYTES = 1 << 17  # of a gate's weights, which all of these use so in three steps or four
 
 
 @lru_cache(256)
@@ -132,19 +133,24 @@ def lying_backward_size(rows: int, H: int, dtype: np.dtype[Any]) -> int:
 
 @lru_cache(256)
 def short_backward_size(rows: int, D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
-    """Elements of scratch for the way back of a short run.
+    """Elements of scratch for the way back of a short run, and of others of as many rows.
 
-    An LSTM's old states and inputs side by side, gradients transposed, and what is packed.
+    An LSTM's old states and inputs side by side, and the gates' gradients transposed, beside
+    what is packed.
     """
     joined, transposed = padded(rows * (H + D), dtype), padded(rows * gates * H, dtype)
-    return joined + transposed + lying_backward_size(rows, H, dtype)
+    products = transposed + lying_backward_size(rows, H, dtype)
+    return joined + max(products, accumulate_size(gates * H, rows, dtype))
 
 
-def is_short(T: int, B: int) -> bool:
+@lru_cache(256)
+def is_short(T: int, B: int, D: int, H: int, dtype: np.dtype[Any]) -> bool:
     """Whether a run uses its weights too seldom for packing to pay.
 
-    The state's weights are used once in each step.
+    The state's weights are used once in each step.  The larger they are, the further away is
+    what packing writes.
     """
     if T == 1:
         return B <= STEP_ROWS
-    return T * B <= FEW and T <= SHORT_STEPS
+    large = H * (D + H) * dtype.itemsize >= LARGE_BYTES
+    return T <= SHORT_STEPS and T * B <= (FEW if T == 2 or large else FEW // 2)

@@ -189,15 +189,22 @@ def test_chunk(dtype: Any) -> None:
                 )
 
 
-def test_short_runs_are_of_few_rows() -> None:
-    assert packing.is_short(1, 1)
-    assert packing.is_short(1, 16)
-    assert not packing.is_short(1, 17)
-    assert packing.is_short(2, 4)
-    assert not packing.is_short(2, 5)
-    assert not packing.is_short(3, 3)
-    assert packing.is_short(4, 2)
-    assert not packing.is_short(5, 1)
+@each_type
+def test_short_runs_are_of_few_rows(dtype: Any) -> None:
+    def is_short(T: int, B: int, H: int) -> bool:
+        return packing.is_short(T, B, 3, H, np.dtype(dtype))
+
+    assert is_short(1, 1, 5)
+    assert is_short(1, 16, 5)
+    assert not is_short(1, 17, 5)
+    assert is_short(2, 4, 5)
+    assert not is_short(2, 5, 5)
+    assert is_short(4, 1, 5)
+    assert not is_short(3, 2, 5)
+    assert not is_short(5, 1, 5)
+    assert is_short(4, 2, 1000)
+    assert not is_short(3, 3, 1000)
+    assert not is_short(5, 1, 1000)
 
 
 @each_type

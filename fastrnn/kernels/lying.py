@@ -25,7 +25,7 @@ FEW = 8  # rows for which packing does not pay
 STRIP = 128  # rows of a strip of weights that is packed and used at once
 NEAR = 8  # adjacent rows of weights that are read side by side
 APART = 1024  # elements between rows whose lines share one set of a first-level cache
-ASIDE = 4  # lines from one set to another that is out of the way
+ASIDE = 4  # vectors from one such set to another
 
 
 @part
@@ -82,9 +82,10 @@ def _multiply_blocks(rows, columns, out, out_row, start, start_row, x, x_row, w,
 
 @leaf
 def _add_blocks(total, x, x_row, w, w_row, columns, depth):
-    """Of the last block, only what the one before has not; `depth` may be less than a block.
+    """`total`, and `depth` terms.
 
-    There must be a block of weights before its end.
+    The last ones that fill no block are those of a block that ends there, whose first terms
+    are skipped; so a block of `w` and `x` lies before the end even if `depth` is less.
     """
     block = tile_columns(total)
     for k in range(0, depth - block + 1, block):
@@ -116,7 +117,7 @@ def _multiply_block_row(tile, columns, out, start, x, w, w_row, depth):
     """
     block = tile_columns(tile)
     half = depth // (2 * block) * block
-    if half % (APART // 2) == 0:
+    if half % (APART // 2) == 0:  # float64's rows that share one are half as far apart
         half = max(0, half - ASIDE * block)
     last = columns - block
     total = tile_load(tile, start, 0, columns)
@@ -150,23 +151,23 @@ def multiply_lying(
     block = lanes(out)
     # Where all rows of a block share a set, a line that two vectors cross is gone at the second.
     lead = before_line(w) if w_row % APART == 0 else 0
-    # Columns that fill no block are turned once for each row.
-    blocks = columns if rows <= FEW // 2 else columns - columns % block
+    # Columns that fill no block are turned again for each row.
+    turned = columns if rows <= FEW // 2 else columns - columns % block
     if rows > FEW or depth - lead < block:
-        blocks = 0
+        turned = 0
     _multiply_strips(
-        rows, columns - blocks, out + blocks, out_row, start + blocks, start_row, x, x_row,
-        w + blocks * w_row, w_row, depth, packed,
+        rows, columns - turned, out + turned, out_row, start + turned, start_row, x, x_row,
+        w + turned * w_row, w_row, depth, packed,
     )  # fmt: skip
-    if blocks == 0:
+    if turned == 0:
         return
     if lead > 0:
         _multiply_strips(
-            rows, blocks, out, out_row, start, start_row, x, x_row, w, w_row, lead, packed
+            rows, turned, out, out_row, start, start_row, x, x_row, w, w_row, lead, packed
         )
         start, start_row = out, out_row
     _multiply_blocks(
-        rows, blocks, out, out_row, start, start_row, x + lead, x_row, w + lead, w_row, depth - lead
+        rows, turned, out, out_row, start, start_row, x + lead, x_row, w + lead, w_row, depth - lead
     )
 
 

@@ -228,7 +228,7 @@ def lstm_steps_backward(
             copy_row(B * H, dh, dh_out + (at - B * H))
         if T > 1:
             through_gates(w_f, w_i, w_c, w_o, dgates_t, t > 0, dh, H, packed, B, D, H)
-    if T == 1:  # rows of weights are read in one run
+    if T == 1:  # no step waits for dh: rows of weights are read in one run
         through_gates(w_f, w_i, w_c, w_o, dgates, False, joined, across, packed, B, D, H)
         for r in range(B):
             copy_row(H, dh + r * H, joined + r * across)

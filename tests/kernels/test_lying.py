@@ -21,7 +21,7 @@ from tests.kernels.guards import assert_untouched, guarded, rows_in
 
 Array = NDArray[Any]
 
-ROWS = (0, 1, 2, 3, 5, lying.FEW + 1)
+ROWS = (0, 1, 2, 3, 5, lying.FEW, lying.FEW + 1)
 SIZES = (0, 1, 8, 17, 33, 65, lying.STRIP + 3)
 
 each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
