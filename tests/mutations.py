@@ -106,6 +106,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "kernels/lying.py": {
         "lead > 0": "of no terms, the sums that it starts from",
+        "tile_across(block, columns - j)": "whole vectors, of which each one begun is taken",
+        "range(0, columns, block)": "whole blocks",
         "depth <= FEW or rows <= FEW": "by what lies or by what is packed, the same sums",
     },
     "kernels/rnn.py": {"forward.nbytes + backward.nbytes": "past the caches or not"},
