@@ -115,13 +115,15 @@ def _multiply_block_row(tile, columns, out, start, x, w, w_row, depth):
     The second half of a block goes with the first half of the next; not two blocks side by side,
     whose lines may share one set of a first-level cache.
     """
+    if columns == 0:
+        return
     block = tile_columns(tile)
     half = depth // (2 * block) * block
     if half % (APART // 2) == 0:  # float64's rows that share one are half as far apart
         half = max(0, half - ASIDE * block)
     last = columns - block
-    total = tile_load(tile, start, 0, columns)
-    for k in range(0, half if columns > 0 else 0, block):
+    total = tile_load(tile, start, 0, block)
+    for k in range(0, half, block):
         total = rank_block(total, w + k, w_row, x + k, 0, block, 0)
     for j in range(0, columns, block):
         beside = half if j < last else 0

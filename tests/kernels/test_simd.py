@@ -282,26 +282,15 @@ def test_padded(dtype: Any, view: Any) -> None:
 @cache
 def tile_products(view):
     @njit(error_model="numpy")
-    def function(source, out, out_row, w, x, x_row, depth, columns):
-        """``source + x @ w``, three rows of a full panel."""
+    def function(source, out, out_row, w, is_part, x, x_row, depth, columns):
+        """``source + x @ w``, three rows of a full panel, or of a part with no more columns."""
         tile = tile_like(tile_zero(view(out), WIDTH, 1), 3)
         tile = tile_load(tile, view(source), out_row, columns)
         for k in range(depth):
-            tile = rank1(tile, view(w) + k * tile_columns(tile), 0, view(x) + k, x_row)
-        tile_store(tile, view(out), out_row, columns)
-
-    return function
-
-
-@cache
-def tile_products_part(view):
-    @njit(error_model="numpy")
-    def function(source, out, out_row, w, x, x_row, depth, columns):
-        """The same for `w` that has only the first columns."""
-        tile = tile_like(tile_zero(view(out), WIDTH, 1), 3)
-        tile = tile_load(tile, view(source), out_row, columns)
-        for k in range(depth):
-            tile = rank1_part(tile, view(w) + k * columns, columns, view(x) + k, x_row)
+            if is_part:
+                tile = rank1_part(tile, view(w) + k * columns, columns, view(x) + k, x_row)
+            else:
+                tile = rank1(tile, view(w) + k * tile_columns(tile), 0, view(x) + k, x_row)
         tile_store(tile, view(out), out_row, columns)
 
     return function
@@ -320,11 +309,12 @@ def test_tiles(dtype: Any, view: Any) -> None:
     )
     for columns in (1, n - 1, n, across - n, across - n + 1, across):
         expected = (old + x @ w)[:, :columns]
-        for products, weights in ((tile_products, w), (tile_products_part, w[:, :columns])):
+        for is_part in (False, True):
             source, out = guarded(2 * row + columns, dtype), guarded(2 * row + columns, dtype)
             rows_in(source, (3, columns), row)[...] = old[:, :columns]
-            products(view)(
-                source, out, row, guarded_copy(weights), guarded_copy(x), depth, depth, columns
+            weights = guarded_copy(w[:, :columns] if is_part else w)
+            tile_products(view)(
+                source, out, row, weights, is_part, guarded_copy(x), depth, depth, columns
             )
             assert np.array_equal(rows_in(out, (3, columns), row), expected)
             assert_untouched(out, (3, columns), row)
