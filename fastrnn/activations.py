@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .checks import Array, as_array, common_dtype, ready
-from .kernels.activations import BESIDE, sigmoid_array, softmax_array, softmax_columns, tanh_array
+from .kernels import activations as kernels
 
 
 def _elementwise(kernel: Callable[..., None], x: Any) -> Array:
@@ -36,7 +36,7 @@ def sigmoid(x: Any) -> Array:
     TypeError, ValueError
         `x` is not an array of real numbers.
     """
-    return _elementwise(sigmoid_array, x)
+    return _elementwise(kernels.sigmoid_array, x)
 
 
 def tanh(x: Any) -> Array:
@@ -57,7 +57,7 @@ def tanh(x: Any) -> Array:
     TypeError, ValueError
         `x` is not an array of real numbers.
     """
-    return _elementwise(tanh_array, x)
+    return _elementwise(kernels.tanh_array, x)
 
 
 def softmax(x: Any) -> Array:
@@ -88,8 +88,8 @@ def softmax(x: Any) -> Array:
     if out.size == 0:
         return out
     if x.ndim == 1:
-        softmax_array(x, out)
+        kernels.softmax_array(x, out)
     else:
-        scratch = np.empty(2 * BESIDE, x.dtype)
-        softmax_columns(x.reshape(-1), out.reshape(-1), len(x), x[0].size, scratch)
+        scratch = np.empty(2 * kernels.BESIDE, x.dtype)
+        kernels.softmax_columns(x.reshape(-1), out.reshape(-1), len(x), x[0].size, scratch)
     return out

@@ -10,9 +10,8 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[Any]
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Axes: TypeAlias = tuple[str, ...]
 UsualCase: TypeAlias = Callable[[Sequence[Any], Any], tuple[np.dtype[Any], list[Array]] | None]
 

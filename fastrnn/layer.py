@@ -16,6 +16,7 @@ from numpy import ndarray
 
 from .checks import Array, Axes, checked, common_dtype, is_ready, ready, sequence, weights
 from .forks import await_before_forks, renew_after_forks
+from .kernels._jit import Late
 from .kernels.team import ALONE, FEW_ROWS
 from .packing import aligned, backward_size, forward_size, padded
 from .threads import Threads, cpu_count
@@ -28,12 +29,12 @@ PACKING = 8  # steps in the time of packing
 class Kernels(NamedTuple):
     """The kernels of a cell; their arguments stand at the calls in `Layer`."""
 
-    pack: Callable[..., None]
-    forward: Callable[..., None]
-    step: Callable[..., None]
-    backward: Callable[..., None]
-    short_forward: Callable[..., None]
-    short_backward: Callable[..., None]
+    pack: Late
+    forward: Late
+    step: Late
+    backward: Late
+    short_forward: Late
+    short_backward: Late
 
 
 class Layer(Single, ABC):
@@ -74,7 +75,7 @@ class Layer(Single, ABC):
         self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
         self._threads: Threads | None = None
         self.lock = threading.RLock()  # a signal's handler may come in the middle of `update`
-        self._step = self._kernels.step
+        self._step = self._kernels.step.compiled
         self._state_count = len(self._state)  # one or two
         self._single = self._state_count == 1
         self._nothing = (np.empty((0, 0), self._dtype),) * self._state_count

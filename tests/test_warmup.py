@@ -10,6 +10,7 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 import fastrnn
+from fastrnn.kernels._jit import Late
 from tests.problems import lstm_problem, normal, rnn_problem
 from tests.test_cli import python
 
@@ -21,7 +22,7 @@ def kernels() -> dict[str, Any]:
         for name, module in list(sys.modules.items())
         if name.startswith("fastrnn.kernels.") and name != "fastrnn.kernels.peak"  # bench's own
         for key, value in vars(module).items()
-        if isinstance(value, Dispatcher) and value.targetoptions.get("nogil")
+        if isinstance(value, Late | Dispatcher) and value.targetoptions.get("nogil")
     }
 
 

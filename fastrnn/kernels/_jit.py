@@ -12,6 +12,7 @@ signature, the CPU and the Numba version.  A stale file can then never be found.
 """
 
 import contextlib
+import functools
 import hashlib
 import pickle
 import signal
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numba
 from numba import njit, types
-from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
@@ -128,22 +129,44 @@ class KernelCache(FunctionCache):
             _warn_uncached(error)
 
 
-class LateCache:
-    """In the place of a `KernelCache` until it is used: a folder is looked for only then."""
+class Late:
+    """In the place of a compiled function until Python calls it or a kernel calls it.
 
-    def __init__(self, compiled):
-        self._compiled = compiled
+    Numba asks it for what it asks any compiled function for, and gets the answers of one that
+    is made at the first question, and that the module has from then on.  A process that finds
+    its kernels on disk never makes what they were made of.
+    """
+
+    def __init__(self, function, make):
+        self._compiled = None
+        self._make = make
+        functools.update_wrapper(self, function)
+
+    @property
+    def compiled(self):
+        """What it stands for."""
+        if self._compiled is None:
+            with compiler_lock:  # two threads may ask at once
+                if self._compiled is None:
+                    self._compiled = self._make(self.__wrapped__)
+                    module = self.__wrapped__.__globals__
+                    if module.get(self.__name__) is self:
+                        module[self.__name__] = self._compiled
+        return self._compiled
+
+    def __call__(self, *arguments):
+        return self.compiled(*arguments)
 
     def __getattr__(self, name):
-        compiled = self._compiled
-        try:
-            compiled._cache = KernelCache(compiled.py_func)
-        except (RuntimeError, OSError) as error:
-            _warn_uncached(error)
-            compiled._cache = NullCache()
-        return getattr(compiled._cache, name)
+        return getattr(self.compiled, name)
 
 
+def late(make):
+    """Have a decorator give its functions to Numba when they are first needed."""
+    return functools.wraps(make)(lambda function: Late(function, make))
+
+
+@late
 def inline(function):
     """Put a function's statements where it is called, before types are inferred."""
     return njit(function, inline="always", error_model="numpy", boundscheck=False)
@@ -203,18 +226,24 @@ def _called(function, **options):
     return compiled
 
 
+@late
 def leaf(function):
     """Make LLVM code of a function, for LLVM to put where it is called."""
     return _called(function, forceinline=True)
 
 
+@late
 def part(function):
     """Make LLVM code of a function, for kernels to call."""
     return _called(function)
 
 
+@late
 def kernel(function):
     """Compile a function that Python calls, once for each dtype, and keep the result."""
     compiled = njit(function, nogil=True, error_model="numpy", boundscheck=False)
-    compiled._cache = LateCache(compiled)
+    try:
+        compiled._cache = KernelCache(function)
+    except (RuntimeError, OSError) as error:
+        _warn_uncached(error)
     return compiled

@@ -11,8 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +45,11 @@ import numpy as np
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import fastrnn
-    from fastrnn.kernels import activations, rnn
+    from fastrnn.kernels import activations, linear, rnn
+    from fastrnn.kernels._jit import Late
 
     kernels = activations.tanh_array, rnn.rnn_pack
-    compiled_by_import = sum(len(kernel.signatures) for kernel in kernels)
+    made_by_import = sum(not isinstance(kernel, Late) for kernel in kernels)
     x = np.array([-0.5, 0.25])
     if len(sys.argv) > 1:
         exec(sys.argv[1])
@@ -57,7 +60,11 @@ with warnings.catch_warnings(record=True) as caught:
         "bias": packed[:2].tolist(),
         "loaded": sum(sum(kernel.stats.cache_hits.values()) for kernel in kernels),
         "compiled": sum(sum(kernel.stats.cache_misses.values()) for kernel in kernels),
-        "compiled_by_import": compiled_by_import,
+        "made_by_import": made_by_import,
+        "made": [
+            not isinstance(function, Late)
+            for function in (rnn.rnn_pack, linear.copy_row, activations.tanh)
+        ],
         "warnings": [[w.category.__name__, str(w.message)] for w in caught],
     }))
 """
@@ -160,7 +167,7 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def assert_results(result: dict[str, Any], expected: dict[str, list[float]]) -> None:
-    assert result["compiled_by_import"] == 0
+    assert result["made_by_import"] == 0
     for name, numbers in expected.items():
         np.testing.assert_allclose(result[name], numbers, rtol=1e-15)
 
@@ -182,7 +189,23 @@ def test_the_next_process_compiles_nothing(installation: Installation) -> None:
     result = installation.run()
     assert_results(result, RIGHT)
     assert (result["loaded"], result["compiled"]) == (2, 0)
+    assert result["made"] == [True, False, False]  # nor makes what kernels are made of
     assert result["warnings"] == []
+
+
+def test_threads_that_ask_at_once_get_the_same_function() -> None:
+    made = []
+
+    @_jit.late
+    def make(function: Any) -> Any:
+        time.sleep(0.05)
+        made.append(njit(function))
+        return made[-1]
+
+    one = make(lambda: 1)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda _: one(), range(4))) == [1] * 4
+    assert made == [one.compiled]
 
 
 def test_processes_that_compile_at_the_same_moment(tmp_path: Path) -> None:
@@ -382,7 +405,7 @@ def dispatchers() -> dict[str, Any]:
     for source in SOURCES:
         module = importlib.import_module(f"fastrnn.kernels.{source.stem}")
         for name, value in vars(module).items():
-            if isinstance(value, Dispatcher) and value.py_func.__module__ == module.__name__:
+            if isinstance(value, _jit.Late | Dispatcher) and value.__module__ == module.__name__:
                 found[f"{source.stem}.{name}"] = value
     return found
 
@@ -394,7 +417,7 @@ def test_numba_options(name: str) -> None:
     assert options.pop("nopython", True)
     assert options.pop("error_model") == "numpy"
     assert options.pop("boundscheck") is False
-    kept = isinstance(dispatcher._cache, _jit.KernelCache | _jit.LateCache)
+    kept = isinstance(dispatcher._cache, _jit.KernelCache)
     assert options.pop("nogil", False) == kept
     # The rest says how functions are put together: no fastmath, no parallel.
     assert options.keys() <= {"inline", "forceinline", "no_cpython_wrapper", "no_cfunc_wrapper"}
