@@ -19,10 +19,13 @@ from .forks import await_before_forks, renew_after_forks
 from .kernels._jit import Late
 from .kernels.team import ALONE, FEW_ROWS
 from .packing import aligned, backward_size, forward_size, padded
-from .threads import Threads, cpu_count
+from .threads import Crew, Threads, cpu_count
 from .workspace import Single, Weights, Workspace
 
-THREAD_WORK = 20_000_000  # multiplications below which a second thread does not pay
+# What another thread pays for: bytes of weights, as often as they are multiplied,
+WOKEN_WORK = 80_000_000  # in a call, if it has to be woken,
+AWAKE_WORK = 4_000_000  # if it is awake,
+STEP_WORK = 800_000  # and in each step.
 PACKING = 8  # steps in the time of packing
 
 
@@ -71,7 +74,7 @@ class Layer(Single, ABC):
         self._dtype = common_dtype(found)
         self._D = sizes["n_x"]
         self._H = sizes["n_a"]
-        self._packers = self._members(self._work(PACKING, 1))
+        self._packers = self._crew(PACKING, 1)
         self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
         self._threads: Threads | None = None
         self.lock = threading.RLock()  # a signal's handler may come in the middle of `update`
@@ -282,9 +285,9 @@ class Layer(Single, ABC):
             ws.x = None
             lying = found.lying
             if lying is None:
-                self._run(ws.members, self._kernels.forward, *first, x, found.forward, *ws.forward)
+                self._run(ws.crew, self._kernels.forward, *first, x, found.forward, *ws.forward)
             else:
-                self._kernels.short_forward(*first, x, *lying, *ws.short)
+                self._run(ws.crew, self._kernels.short_forward, *first, x, *lying, *ws.short)
             if ws.training:
                 ws.x, ws.weights = x, found
         if workspace is None:
@@ -339,11 +342,14 @@ class Layer(Single, ABC):
             lying = found.lying
             if lying is None:
                 self._run(
-                    ws.members, self._kernels.backward,
+                    ws.crew, self._kernels.backward,
                     *last, x, ws.h, dh, found.backward, *ws.backward,
                 )  # fmt: skip
             else:
-                self._kernels.short_backward(*last, x, ws.h, dh, *lying, *ws.backward)
+                self._run(
+                    ws.crew, self._kernels.short_backward,
+                    *last, x, ws.h, dh, *lying, *ws.backward,
+                )  # fmt: skip
         return dict(ws.gradients)
 
     def step(self, x_t: Any, state: Any) -> Array:
@@ -513,20 +519,19 @@ class Layer(Single, ABC):
         """Pack weights for the forward and, when training, the backward products."""
         self._run(self._packers, self._kernels.pack, *found, room.forward, room.backward)
 
-    def _run(self, members: int, kernel: Callable[..., None], *arguments: Any) -> None:
+    def _run(self, crew: Crew, kernel: Callable[..., None], *arguments: Any) -> None:
         """Call a kernel in so many threads, if they can be had."""
-        if members == 1:
-            kernel(*arguments, ALONE, True)
+        if crew.members == 1:
+            kernel(*arguments, ALONE, 1)
         else:
-            self._own_threads().lead(kernel, arguments, members)
+            self._own_threads().lead(kernel, arguments, crew)
 
-    def _members(self, work: int) -> int:
-        """Threads that pay for so many multiplications."""
-        return min(self._most, 1 + work // THREAD_WORK)
-
-    def _work(self, T: int, B: int) -> int:
-        """Multiplications of a pass, or more where a few rows wait for their weights."""
-        return T * max(B, FEW_ROWS) * self._gates * self._H * (self._H + self._D)
+    def _crew(self, T: int, B: int) -> Crew:
+        """Threads that pay in a pass."""
+        rows = max(B, FEW_ROWS)  # fewer wait for their weights
+        step = rows * self._gates * self._H * (self._H + self._D) * self._dtype.itemsize
+        most = min(self._most, 1 + step // STEP_WORK)
+        return Crew(*(min(most, 1 + T * step // least) for least in (AWAKE_WORK, WOKEN_WORK)))
 
     def _own_threads(self) -> Threads:
         """The layer's threads in this process: a fork has none of its parent's."""
@@ -535,7 +540,7 @@ class Layer(Single, ABC):
             with self.lock:
                 threads = self._threads
                 if threads is None or threads.process != os.getpid():
-                    self._threads = threads = Threads(self)
+                    self._threads = threads = Threads(self, self._most)
         return threads
 
 

@@ -348,7 +348,7 @@ class LSTMWorkspace(Workspace):
 
     def __init__(self, layer: "LSTM", T: int, B: int, training: bool) -> None:
         D, H, dtype = layer.D, layer.H, layer.dtype
-        members = layer._members(layer._work(T, B))
+        crew = layer._crew(T, B)
         across = padded(H, dtype)
         steps = chunk(T, B, GATES * across, dtype)
         kept, cells = (T, T + 1) if training else (0, 1)
@@ -360,20 +360,20 @@ class LSTMWorkspace(Workspace):
         self.last = h[-1], c[-1]
         if training:
             size = accumulate_size(GATES * H, T * B, dtype)
-            alone_and_short = members == 1 and is_short(T, B, D, H, dtype)
-            if alone_and_short:
+            short_run = is_short(T, B, D, H, dtype)
+            if short_run:
                 packed = short_backward_size(T * B, D, H, GATES, dtype)
                 size = lying_scratch_size(dtype, packed)
             dx, dw, db, dh, dc, scratch = gradients = aligned(
                 dtype, (T, B, D), (GATES, H, H + D), (GATES, H, 1), (B, H), (B, H),
-                (members, size),
+                (crew.members, size),
             )  # fmt: skip
             memory += gradients
             self.backward = gates, c, dh, dc, dx, dw, db, scratch
-            if alone_and_short:
+            if short_run:
                 self.short = gates, c, h, scratch
             self.gradients = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
-        super().__init__(layer, T, B, training, members, memory)
+        super().__init__(layer, T, B, training, crew, memory)
 
 
 class LSTM(Layer):

@@ -270,27 +270,27 @@ class RNNWorkspace(Workspace):
 
     def __init__(self, layer: "RNN", T: int, B: int, training: bool) -> None:
         D, H, dtype = layer.D, layer.H, layer.dtype
-        members = layer._members(layer._work(T, B))
+        crew = layer._crew(T, B)
         (h,) = memory = aligned(dtype, (T + 1, B, H))
         self.h = h
         self.forward = h, chunk(T, B, H, dtype)
         self.last = (h[-1],)
         if training:
             size = accumulate_size(H, T * B, dtype)
-            alone_and_short = members == 1 and is_short(T, B, D, H, dtype)
-            if alone_and_short:
+            short_run = is_short(T, B, D, H, dtype)
+            if short_run:
                 packed = short_backward_size(T * B, D, H, 1, dtype)
                 size = lying_scratch_size(dtype, packed)
             dx, dz, dw_ax, dw_aa, db, dh, scratch = gradients = aligned(
                 dtype, (T, B, D), (T, B, H), (H, D), (H, H), (H, 1), (B, H),
-                (members, size),
+                (crew.members, size),
             )  # fmt: skip
             memory += gradients
             self.backward = dz, dh, dx, dw_ax, dw_aa, db, scratch
-            if alone_and_short:
+            if short_run:
                 self.short = h, scratch
             self.gradients = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
-        super().__init__(layer, T, B, training, members, memory)
+        super().__init__(layer, T, B, training, crew, memory)
 
 
 class RNN(Layer):

@@ -6,14 +6,16 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
-from typing import Any
+from queue import SimpleQueue
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .kernels import team
 
-PATIENCE = 3000  # looks for helpers before a call begins: some tens of microseconds
+PATIENCE = 3000  # looks for who has been woken: some tens of microseconds
+HOT = 1e-4  # seconds from a call to the next, in which a thread stays awake
 
 
 def cpu_count() -> int:
@@ -25,7 +27,7 @@ def cpu_count() -> int:
 
 
 def _move_from(cpu: int) -> None:
-    """Have this thread go on elsewhere if it is on this CPU.
+    """Have this thread go on elsewhere if it is on this CPU, that of a leader.
 
     A scheduler may leave a thread for milliseconds with the one that has woken it.
     """
@@ -35,6 +37,13 @@ def _move_from(cpu: int) -> None:
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(0, allowed - {cpu})
                 os.sched_setaffinity(0, allowed)
+
+
+class Crew(NamedTuple):
+    """Threads that a call pays for."""
+
+    members: int  # if they are awake
+    woken: int  # if they have to be woken
 
 
 class Words:
@@ -52,58 +61,57 @@ class Words:
 
 
 def compile_waiting() -> None:
-    """Compile what threads call before they help."""
+    """Compile what threads call when they begin."""
     words = Words(team.size(1))
-    words[team.BEGUN] = 1
-    team.begun(words.address)
-    team.linger(words.address, -1)
+    team.serve(words.address, True)
     team.cpu()
 
 
 class Threads:
     """Threads that end with their owner.
 
-    They need nothing but the GIL: what they call is compiled before, so that who waits for them
-    may hold Numba's lock.  A thread touches the arrays of a call only while its leader is in the
+    They need nothing but the GIL, to wake and to go to sleep, and no lock of Numba's, which who
+    waits for them may hold.  A thread touches the arrays of a call only while its leader is in the
     kernel, so no call that is cut short leaves anything running.
     """
 
-    def __init__(self, owner: Any) -> None:
+    def __init__(self, owner: Any, most: int) -> None:
         self.process = os.getpid()
         self._queue: SimpleQueue[Any] = SimpleQueue()
         # That it is put there when the owner dies ends the threads.  No signal comes in between.
         self._owner = weakref.ref(owner, self._queue.put)
-        self._bell = Words(1)
+        self._words = Words(team.size(most))
         self._threads: list[threading.Thread] = []
         self._lock = threading.RLock()  # a signal's handler may call the layer
+        self._words[team.PATIENCE] = PATIENCE
+        self._called = 0  # for the last call
+        self._end = 0.0  # of that
         _all.add(self)
 
-    def lead(self, kernel: Callable[..., None], arguments: tuple[Any, ...], members: int) -> None:
-        """Call a kernel, and let threads help, as many as can be had."""
-        if len(self._threads) < members - 1:
-            self._start(members - 1)
-        # What still waits in the queue keeps as many from coming.
-        helpers = min(members - 1, max(0, len(self._threads) - self._queue.qsize()))
-        words = Words(team.size(1 + helpers))
-        words[team.PLACES] = 1 + helpers
-        words[team.PATIENCE] = PATIENCE
-        words[team.BELL] = self._bell.address
-        task = [arguments]
-        cpu = team.cpu()
+    def lead(self, kernel: Callable[..., None], arguments: tuple[Any, ...], crew: Crew) -> None:
+        """Call a kernel, and let threads help, as many as can be had.
 
-        def help_out() -> None:
-            _move_from(cpu)
-            for arguments in task:
-                # The leader begins in compiled code: then the kernel is compiled.
-                if team.begun(words.address):
-                    kernel(*arguments, words.address, False)
+        One call at a time has help.
+        """
+        words = self._words
+        helpers, called = crew.members - 1, crew.woken - 1
+        begin = perf_counter()
+        if called:
+            self._call(called)
+        if called != self._called:  # should another leader see it, it waits for more or for fewer
+            words[team.CALLED] = self._called = called
+        kernel(*arguments, words.address, 1 + min(helpers, len(self._threads)))
+        if not called and begin - self._end < HOT and words[team.AWAKE] < helpers:
+            self._call(helpers)  # for the next call
+        self._end = perf_counter()
 
-        try:
-            for _ in range(helpers):
-                self._queue.put(help_out)
-            kernel(*arguments, words.address, True)
-        finally:
-            task.clear()  # whoever has not come does not keep the arrays
+    def _call(self, count: int) -> None:
+        """Wake so many threads, or as many as can be had."""
+        if len(self._threads) < count:
+            self._start(count)
+        # Who has been called and has not come yet need not be called again.
+        for _ in range(min(count, len(self._threads)) - self._queue.qsize()):
+            self._queue.put(team.cpu())
 
     def _start(self, count: int) -> None:
         """Have so many threads, or as many as can be had."""
@@ -112,7 +120,7 @@ class Threads:
             while len(self._threads) < count:
                 thread = threading.Thread(
                     target=_serve,
-                    args=(self._queue, self._owner, self._bell),
+                    args=(self._queue, self._owner, self._words),
                     name="fastrnn",
                     daemon=True,
                 )
@@ -142,17 +150,13 @@ def _end_all() -> None:
             threads.end()
 
 
-def _serve(queue: SimpleQueue[Any], owner: weakref.ref[Any], bell: Words) -> None:
+def _serve(queue: SimpleQueue[Any], owner: weakref.ref[Any], words: Words) -> None:
     while True:
-        heard = bell[0]
-        try:
-            help_out = queue.get_nowait()
-        except Empty:
-            team.linger(bell.address, heard)  # to sleep and be woken takes longer
-            help_out = queue.get()
-        if help_out is owner:
+        called_from = queue.get()
+        if called_from is owner:
             queue.put(owner)  # for the others
             return
-        with contextlib.suppress(Exception):  # the leader gets along without
-            help_out()
-        del help_out
+        _move_from(called_from)
+        if team.serve(words.address, False):
+            _move_from(team.cpu())
+            team.serve(words.address, True)

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .checks import Array
+from .threads import Crew
 
 
 class Weights:
@@ -62,12 +63,12 @@ class Workspace(Single):
     gradients: dict[str, Array]  # what backward returns
 
     def __init__(
-        self, layer: Any, T: int, B: int, training: bool, members: int, memory: list[Array]
+        self, layer: Any, T: int, B: int, training: bool, crew: Crew, memory: list[Array]
     ) -> None:
         self.T = T
         self.B = B
         self.training = training
-        self.members = members  # threads of a call
+        self.crew = crew
         self.nbytes = sum(array.nbytes for array in memory)
         self.out = self.h[1:]
         self.state = layer._join_state(self.last)

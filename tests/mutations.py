@@ -92,8 +92,9 @@ CELLS = tuple(f"kernels/{name}.py" for name in ("rnn", "lstm", "short", "cells",
 SKIPPED = {"__repr__", "_describe", "_reason", "warnings.warn", "raise NotImplementedError"}
 SKIPPED |= {"__all__", "__slots__", "STRIP", "DEPTH", "CHUNK_BYTES", "LARGE_BYTES"}
 SKIPPED |= {"STREAM", "finish_streams", "is_short", "STEP_ROWS", "SHORT_STEPS", "ASIDE"}
-SKIPPED |= {"CHUNK_ROWS", "THREAD_WORK", "PACKING", "_work", "FEW", "NEAR", "APART", "_keep_rolled"}
-SKIPPED |= {"PATIENCE", "LOOKS", "LINGER", "RELAXED", "WORD", "_pause", "_say_nothing", "BELL"}
+SKIPPED |= {"CHUNK_ROWS", "PACKING", "FEW", "NEAR", "APART", "_keep_rolled", "_say_nothing"}
+SKIPPED |= {"WOKEN_WORK", "AWAKE_WORK", "STEP_WORK", "_crew", "PATIENCE", "BRIEFLY", "HOT"}
+SKIPPED |= {"LINGER", "RELAXED", "WORD", "_pause"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
 EQUIVALENT: dict[str, dict[str, str]] = {

@@ -99,7 +99,7 @@ def test_weights_of_the_rnn(D: int, H: int, dtype: Any) -> None:
 
     forward = np.full(packing.forward_size(D, H, 1, dtype), np.nan, dtype)
     backward = np.full(packing.backward_size(D, H, 1, dtype), np.nan, dtype)
-    rnn.rnn_pack(w_ax, w_aa, b_a, forward, backward, ALONE, True)
+    rnn.rnn_pack(w_ax, w_aa, b_a, forward, backward, ALONE, 1)
     assert_pieces(
         forward,
         (0, b_a.ravel().tolist()),
@@ -109,7 +109,7 @@ def test_weights_of_the_rnn(D: int, H: int, dtype: Any) -> None:
     assert_pieces(backward, (0, packed_matrix(w_aa)), (across * H, packed_matrix(w_ax)))
 
     alone = np.full_like(forward, np.nan)
-    rnn.rnn_pack(w_ax, w_aa, b_a, alone, backward[:0], ALONE, True)
+    rnn.rnn_pack(w_ax, w_aa, b_a, alone, backward[:0], ALONE, 1)
     np.testing.assert_array_equal(alone, forward)
 
 
@@ -125,7 +125,7 @@ def test_weights_of_the_lstm(D: int, H: int, dtype: Any) -> None:
 
     forward = np.full(packing.forward_size(D, H, 4, dtype), np.nan, dtype)
     backward = np.full(packing.backward_size(D, H, 4, dtype), np.nan, dtype)
-    lstm.lstm_pack(*found, forward, backward, ALONE, True)
+    lstm.lstm_pack(*found, forward, backward, ALONE, 1)
     assert_pieces(
         forward,
         (0, packed_biases([b_i, b_f, b_c, b_o])),
@@ -139,7 +139,7 @@ def test_weights_of_the_lstm(D: int, H: int, dtype: Any) -> None:
     )
 
     alone = np.full_like(forward, np.nan)
-    lstm.lstm_pack(*found, alone, backward[:0], ALONE, True)
+    lstm.lstm_pack(*found, alone, backward[:0], ALONE, 1)
     np.testing.assert_array_equal(alone, forward)
 
 

@@ -14,7 +14,8 @@ def in_every_call(put: Callable[[Any, str, Any], None] = setattr, awaited: bool 
 
     put : `setattr`, or a monkeypatch's.
     """
-    put(fastrnn.layer, "THREAD_WORK", 1)
+    for work in "WOKEN_WORK", "AWAKE_WORK", "STEP_WORK":
+        put(fastrnn.layer, work, 1)
     put(fastrnn.layer, "cpu_count", lambda: 64)
     if awaited:
         put(fastrnn.threads, "PATIENCE", 2_000_000)

@@ -14,6 +14,7 @@ from .short import (
     weight_gradients,
 )
 from .simd import align, padded, pointer
+from .team import NEVER
 
 
 @kernel
@@ -32,7 +33,7 @@ def rnn_cell_forward(xt, a_prev, w_ax, w_aa, w_ya, b_a, b_y, a_next, y, scratch)
     transpose(pointer(xt), B, x_rows, D, D, B, D)
     transpose(pointer(a_prev), B, h_rows, H, H, B, H)
     rnn_steps_forward(
-        x_rows, pointer(w_ax), pointer(w_aa), pointer(b_a), h_rows, packed, 1, B, D, H
+        x_rows, pointer(w_ax), pointer(w_aa), pointer(b_a), h_rows, packed, 0, 1, B, D, H, NEVER, 1
     )
     transpose(h_next, H, pointer(a_next), B, B, H, B)
     predict_lying(h_next, pointer(w_ya), pointer(b_y), y_rows, packed, B, H, O)
@@ -85,8 +86,8 @@ def lstm_cell_forward(
     transpose(pointer(c_prev), B, c_rows, H, H, B, H)
     lstm_steps_forward(
         x_rows, pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o),
-        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), gate_rows, c_rows, h_rows, packed,
-        1, B, D, H,
+        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), gate_rows, c_rows, h_rows,
+        packed, 0, 1, B, D, H, NEVER, 1,
     )  # fmt: skip
     transpose(h_next, H, pointer(a_next), B, B, H, B)
     transpose(c_next_rows, H, pointer(c_next), B, B, H, B)
@@ -127,10 +128,12 @@ def lstm_cell_backward(
     transpose(pointer(ot), B, gates + GATE_O * H, GATES * H, H, B, H)
     lstm_step_back(B, 0, H, H, gates, gates, c_prev_rows, c_rows, dh_rows, dc_rows)
     transpose(dc_rows, H, pointer(dc_prev), B, B, H, B)
-    weight_gradients(joined, gates, transposed, pointer(dw), pointer(db), packed, B, D, H)
+    weight_gradients(
+        joined, gates, transposed, pointer(dw), pointer(db), packed, B, D, H, 0, GATES * H
+    )
     through_gates(
         pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), gates, False, joined, across,
-        packed, B, D, H,
+        0, across, packed, B, D, H,
     )  # fmt: skip
     transpose(joined, across, pointer(da_prev), B, B, H, B)
     transpose(joined + H, across, pointer(dxt), B, B, D, B)

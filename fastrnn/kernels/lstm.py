@@ -305,7 +305,7 @@ def pointwise_forward(rows, j0, j1, H, sums, apart, gates, keep, c_prev, c, h):
 
 
 @part
-def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, team, leads):
+def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, team, places):
     """All steps, each a phase of the team; the inputs' products `steps` at a time.
 
     sums : room for the pre-activations of `steps` steps, written.
@@ -316,7 +316,7 @@ def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, tea
     w_x = weights + across
     w_h = w_x + across * D
     apart = steps * B
-    rank, phase, members = join(team, leads)
+    team, rank, phase, members = join(team, places)
     t = phase - 1
     s = t % steps  # of those whose inputs' products are there
     while t < T:
@@ -342,7 +342,7 @@ def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, tea
         t += 1
         s = s + 1 if s + 1 < steps else 0
         members = meet(team, rank, members, t)
-    leave(team, rank, members)
+    leave(team, rank, members, places)
 
 
 @inline
@@ -366,7 +366,7 @@ def step_back(rows, j0, j1, H, gates, dgates, c_prev, c, dh, dc):
 @part
 def backward_steps(
     x, h, dh_out, weights, gates, dgates, c_prev, c, dh, dc, dx, dw, db, scratch, scratch_row,
-    T, B, D, H, team, leads,
+    T, B, D, H, team, places,
 ):  # fmt: skip
     """All steps back, each a phase of the team, and the gradients that follow, one more.
 
@@ -374,7 +374,7 @@ def backward_steps(
     `dh` and `dc` go from the last state's further gradient to the first state's.
     scratch : for each member, `scratch_row` elements apart; may be `weights`, which are read first.
     """
-    rank, phase, members = join(team, leads)
+    team, rank, phase, members = join(team, places)
     while phase <= T + 1:
         b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(dh))
         rows = b1 - b0
@@ -404,7 +404,7 @@ def backward_steps(
             )
         members = meet(team, rank, members, phase)
         phase += 1
-    leave(team, rank, members)
+    leave(team, rank, members, places)
 
 
 @inline
@@ -440,11 +440,11 @@ def input_gradient(dgates, weights, dx, rows, D, H):
 
 
 @kernel
-def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, team, leads):
+def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, team, places):
     """Pack ``W* (H, H + D)``, on ``[a_prev; xt]``, and ``b* (H, 1)`` for the products.
 
     backward : may be empty, for inference.
-    team, leads : see `fastrnn.kernels.team`.
+    team, places : see `fastrnn.kernels.team`.
     """
     H, across = w_f.shape
     D = across - H
@@ -453,7 +453,7 @@ def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, team, l
     w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
     b_f, b_i, b_c, b_o = pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o)
     forward, backward = pointer(forward), pointer(backward)
-    rank, phase, members = join(team, leads)
+    team, rank, phase, members = join(team, places)
     if phase == 1:
         j0, j1 = share(rank, members, H, lanes(forward))
         if large:
@@ -465,27 +465,26 @@ def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, team, l
         else:
             pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, training, D, H, j0, j1)
         members = meet(team, rank, members, phase)
-    leave(team, rank, members)
+    leave(team, rank, members, places)
 
 
 @kernel
-def lstm_forward(h0, c0, x, weights, sums, gates, c, h, steps, team, leads):
+def lstm_forward(h0, c0, x, weights, sums, gates, c, h, steps, team, places):
     """``h`` and ``c (T + 1, B, H)`` from ``x (T, B, D)`` and the first state, which is slot 0.
 
     h0, c0 : (B, H), or empty for zero.
     sums : (steps, B, 4, H padded), written on the way.
     gates : (T, B, 4, H), written with the activated gates; where only the result counts, it may
         be empty, and (1, B, H) is enough for `c`, which is then updated in place.
-    team, leads : see `fastrnn.kernels.team`.
+    team, places : see `fastrnn.kernels.team`.
     """
     T, B, D = x.shape
     H = h.shape[2]
-    if leads:
-        copy_or_zero(B * H, pointer(h), h0)
-        copy_or_zero(B * H, pointer(c), c0)
+    copy_or_zero(B * H, pointer(h), h0)
+    copy_or_zero(B * H, pointer(c), c0)
     forward_steps(
         pointer(x), pointer(weights), pointer(sums), pointer(gates), gates.size > 0,
-        pointer(c), c.shape[0], pointer(h), T, B, D, H, steps, team, leads,
+        pointer(c), c.shape[0], pointer(h), T, B, D, H, steps, team, places,
     )  # fmt: skip
 
 
@@ -511,7 +510,7 @@ def lstm_step(x, weights, sums, h, c):
 
 @kernel
 def lstm_backward(
-    dh_last, dc_last, x, h, dh_out, weights, gates, c, dh, dc, dx, dw, db, scratch, team, leads
+    dh_last, dc_last, x, h, dh_out, weights, gates, c, dh, dc, dx, dw, db, scratch, team, places
 ):
     """All gradients, from ``dh_out (T, B, H)`` and what `lstm_forward` was given and has written.
 
@@ -520,18 +519,17 @@ def lstm_backward(
     dh, dc : (B, H), the first state's gradients, written.
     dx : (T, B, D), dw : (4, H, H + D), db : (4, H, 1), written.
     scratch : a row for each member of the team.
-    team, leads : see `fastrnn.kernels.team`.
+    team, places : see `fastrnn.kernels.team`.
     """
     T, B, D = x.shape
     H = h.shape[2]
     gates, c, dh, dc = pointer(gates), pointer(c), pointer(dh), pointer(dc)
-    if leads:
-        copy_or_zero(B * H, dh, dh_last)
-        copy_or_zero(B * H, dc, dc_last)
+    copy_or_zero(B * H, dh, dh_last)
+    copy_or_zero(B * H, dc, dc_last)
     backward_steps(
         pointer(x), pointer(h), pointer(dh_out), pointer(weights), gates, gates, c, c + B * H,
         dh, dc, pointer(dx), pointer(dw), pointer(db), pointer(scratch), scratch.shape[1],
-        T, B, D, H, team, leads,
+        T, B, D, H, team, places,
     )  # fmt: skip
 
 
@@ -563,9 +561,7 @@ def lstm_notebook_forward(
     reverse_axes(pointer(x), x_rows, D, B, T)
     transpose(pointer(a0), B, h, H, H, B, H)
     zero_row(B * H, c_rows)
-    forward_steps(
-        x_rows, packed, sums, gates, True, c_rows, T + 1, h, T, B, D, H, steps, NEVER, True
-    )
+    forward_steps(x_rows, packed, sums, gates, True, c_rows, T + 1, h, T, B, D, H, steps, NEVER, 1)
     reverse_axes(h + B * H, pointer(a), T, B, H)
     reverse_axes(c_rows + B * H, pointer(c), T, B, H)
     predict(h + B * H, pointer(w_y), pointer(b_y), packed, y_rows, T * B, H, O)
@@ -597,7 +593,7 @@ def lstm_notebook_backward(
     backward_steps(
         pointer(x_rows), pointer(h_prev), dh_out, packed, pointer(gates), dgates,
         pointer(c_prev), pointer(c), dh, dc, dx_rows, pointer(dw), pointer(db), packed, 0,
-        T, B, D, H, NEVER, True,
+        T, B, D, H, NEVER, 1,
     )  # fmt: skip
     transpose(dh, H, pointer(da0), B, B, H, B)
     reverse_axes(dx_rows, pointer(dx), T, B, D)

@@ -94,11 +94,11 @@ def pack(w_ax, w_aa, b_a, forward, backward, training, D, H, j0, j1):
 
 
 @part
-def forward_steps(x, weights, h, T, B, D, H, steps, team, leads):
+def forward_steps(x, weights, h, T, B, D, H, steps, team, places):
     """All steps, each a phase of the team; the inputs' products `steps` at a time."""
     w_x = weights + padded(weights, H)
     w_h = w_x + paneled(weights, H) * D
-    rank, phase, members = join(team, leads)
+    team, rank, phase, members = join(team, places)
     t = phase - 1
     s = t % steps  # of those whose inputs' products are there
     while t < T:
@@ -121,13 +121,13 @@ def forward_steps(x, weights, h, T, B, D, H, steps, team, leads):
         t += 1
         s = s + 1 if s + 1 < steps else 0
         members = meet(team, rank, members, t)
-    leave(team, rank, members)
+    leave(team, rank, members, places)
 
 
 @part
 def backward_steps(
     x, h_prev, h, dh_out, weights, dz, dh, dx, dw_ax, dw_aa, db, scratch, scratch_row,
-    T, B, D, H, team, leads,
+    T, B, D, H, team, places,
 ):  # fmt: skip
     """All steps back, each a phase of the team, and the gradients that follow, one more.
 
@@ -135,7 +135,7 @@ def backward_steps(
     `dh` goes from the last state's further gradient to the first state's.
     scratch : for each member, `scratch_row` elements apart; may be `weights`, which are read first.
     """
-    rank, phase, members = join(team, leads)
+    team, rank, phase, members = join(team, places)
     while phase <= T + 1:
         b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(dh))
         rows = b1 - b0
@@ -165,7 +165,7 @@ def backward_steps(
             )  # fmt: skip
         members = meet(team, rank, members, phase)
         phase += 1
-    leave(team, rank, members)
+    leave(team, rank, members, places)
 
 
 @inline
@@ -201,18 +201,18 @@ def input_gradient(dz, weights, dx, rows, D, H):
 
 
 @kernel
-def rnn_pack(w_ax, w_aa, b_a, forward, backward, team, leads):
+def rnn_pack(w_ax, w_aa, b_a, forward, backward, team, places):
     """Pack ``Wax (H, D)``, ``Waa (H, H)`` and ``ba (H, 1)`` for the products.
 
     backward : may be empty, for inference.
-    team, leads : see `fastrnn.kernels.team`.
+    team, places : see `fastrnn.kernels.team`.
     """
     H, D = w_ax.shape
     training = backward.size > 0
     large = forward.nbytes + backward.nbytes > STREAM
     w_ax, w_aa, b_a = pointer(w_ax), pointer(w_aa), pointer(b_a)
     forward, backward = pointer(forward), pointer(backward)
-    rank, phase, members = join(team, leads)
+    team, rank, phase, members = join(team, places)
     if phase == 1:
         j0, j1 = share(rank, members, H, WIDTH * lanes(forward))
         if large:
@@ -221,22 +221,21 @@ def rnn_pack(w_ax, w_aa, b_a, forward, backward, team, leads):
         else:
             pack(w_ax, w_aa, b_a, forward, backward, training, D, H, j0, j1)
         members = meet(team, rank, members, phase)
-    leave(team, rank, members)
+    leave(team, rank, members, places)
 
 
 @kernel
-def rnn_forward(h0, x, weights, h, steps, team, leads):
+def rnn_forward(h0, x, weights, h, steps, team, places):
     """``h (T + 1, B, H)`` from ``x (T, B, D)`` and the first state, which is slot 0.
 
     h0 : (B, H), or empty for zero.
-    team, leads : see `fastrnn.kernels.team`.
+    team, places : see `fastrnn.kernels.team`.
     """
     T, B, D = x.shape
     H = h.shape[2]
     h = pointer(h)
-    if leads:
-        copy_or_zero(B * H, h, h0)
-    forward_steps(pointer(x), pointer(weights), h, T, B, D, H, steps, team, leads)
+    copy_or_zero(B * H, h, h0)
+    forward_steps(pointer(x), pointer(weights), h, T, B, D, H, steps, team, places)
 
 
 @kernel
@@ -255,7 +254,7 @@ def rnn_step(x, weights, z, h):
 
 @kernel
 def rnn_backward(
-    dh_last, x, h, dh_out, weights, dz, dh, dx, dw_ax, dw_aa, db, scratch, team, leads
+    dh_last, x, h, dh_out, weights, dz, dh, dx, dw_ax, dw_aa, db, scratch, team, places
 ):
     """All gradients, from ``dh_out (T, B, H)`` and what `rnn_forward` was given and has written.
 
@@ -264,17 +263,16 @@ def rnn_backward(
     dh : (B, H), the first state's gradient, written.
     dx : (T, B, D), dw_ax : (H, D), dw_aa : (H, H), db : (H, 1), written.
     scratch : a row for each member of the team.
-    team, leads : see `fastrnn.kernels.team`.
+    team, places : see `fastrnn.kernels.team`.
     """
     T, B, D = x.shape
     H = h.shape[2]
     h, dh = pointer(h), pointer(dh)
-    if leads:
-        copy_or_zero(B * H, dh, dh_last)
+    copy_or_zero(B * H, dh, dh_last)
     backward_steps(
         pointer(x), h, h + B * H, pointer(dh_out), pointer(weights), pointer(dz), dh,
         pointer(dx), pointer(dw_ax), pointer(dw_aa), pointer(db),
-        pointer(scratch), scratch.shape[1], T, B, D, H, team, leads,
+        pointer(scratch), scratch.shape[1], T, B, D, H, team, places,
     )  # fmt: skip
 
 
@@ -296,7 +294,7 @@ def rnn_notebook_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y, scr
     pack_forward(pointer(w_ax), pointer(w_aa), pointer(b_a), packed, D, H, 0, H)
     reverse_axes(pointer(x), x_rows, D, B, T)
     transpose(pointer(a0), B, h, H, H, B, H)
-    forward_steps(x_rows, packed, h, T, B, D, H, steps, NEVER, True)
+    forward_steps(x_rows, packed, h, T, B, D, H, steps, NEVER, 1)
     reverse_axes(h + B * H, pointer(a), T, B, H)
     predict(h + B * H, pointer(w_ya), pointer(b_y), packed, y_rows, T * B, H, O)
     reverse_axes(y_rows, pointer(y), T, B, O)
@@ -322,7 +320,7 @@ def rnn_notebook_backward(da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_
     zero_row(B * H, dh)
     backward_steps(
         pointer(x_rows), pointer(h_prev), pointer(h), dh_out, packed, dz, dh, dx_rows,
-        pointer(dw_ax), pointer(dw_aa), pointer(db), packed, 0, T, B, D, H, NEVER, True,
+        pointer(dw_ax), pointer(dw_aa), pointer(db), packed, 0, T, B, D, H, NEVER, 1,
     )  # fmt: skip
     transpose(dh, H, pointer(da0), B, B, H, B)
     reverse_axes(dx_rows, pointer(dx), T, B, D)

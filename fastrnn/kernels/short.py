@@ -11,10 +11,12 @@ from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
 from .lstm import step_forward as lstm_step_forward
 from .lying import accumulate_lying, multiply_back, multiply_lying
+from .rnn import runs
 from .rnn import step_backward as rnn_step_backward
 from .rnn import step_forward as rnn_step_forward
 from .rnn import weight_gradients as rnn_weight_gradients
-from .simd import align, lanes, padded, pointer
+from .simd import ROWS, align, lanes, padded, pointer
+from .team import NEVER, join, leave, meet, share
 
 
 @inline
@@ -28,59 +30,93 @@ def predict_lying(h, w_y, b_y, y, packed, N, H, O):
 
 
 @part
-def rnn_steps_forward(x, w_ax, w_aa, b_a, h, packed, T, B, D, H):
-    """`rnn.forward_steps`: ``h (T + 1, B, H)``."""
+def rnn_steps_forward(x, w_ax, w_aa, b_a, h, packed, packed_row, T, B, D, H, team, places):
+    """`rnn.forward_steps`: ``h (T + 1, B, H)``.
+
+    packed : for each member of the team, `packed_row` elements apart.
+    """
     z = h + B * H
-    multiply_lying(T * B, H, z, H, b_a, 0, x, D, w_ax, D, D, packed)
-    for t in range(T):
-        state = t * B * H
-        multiply_lying(B, H, z + state, H, z + state, H, h + state, H, w_aa, H, H, packed)
-        rnn_step_forward(B * H, z + state)
+    team, rank, phase, members = join(team, places)
+    packed = packed + rank * packed_row
+    while phase <= T:
+        j0, j1 = share(rank, members, H, lanes(h))
+        units = j1 - j0
+        w_x, w_h = w_ax + j0 * D, w_aa + j0 * H
+        if phase == 1:
+            multiply_lying(T * B, units, z + j0, H, b_a + j0, 0, x, D, w_x, D, D, packed)
+        h_prev = h + (phase - 1) * B * H
+        h_t = h_prev + (B * H + j0)
+        multiply_lying(B, units, h_t, H, h_t, H, h_prev, H, w_h, H, H, packed)
+        count, adjacent = runs(B, j0, j1, H)
+        for r in range(count):
+            rnn_step_forward(adjacent, h_t + r * H)
+        members = meet(team, rank, members, phase)
+        phase += 1
+    leave(team, rank, members, places)
 
 
 @part
 def rnn_steps_backward(
-    x, w_ax, w_aa, h_prev, h, dh_out, dz, dh, dx, dw_ax, dw_aa, db, scratch, T, B, D, H
-):
+    x, w_ax, w_aa, h_prev, h, dh_out, dz, dh, dx, dw_ax, dw_aa, db, scratch, scratch_row,
+    T, B, D, H, team, places,
+):  # fmt: skip
     """`rnn.backward_steps`.
 
-    scratch : `fastrnn.packing.short_backward_size` elements.
+    scratch : for each member, `scratch_row` elements apart, `fastrnn.packing.short_backward_size`
+        elements.
     """
-    for t in range(T - 1, -1, -1):
-        at = t * B * H
-        if t == T - 1:
-            add_row(B * H, dh, dh_out + at)
-        rnn_step_backward(B * H, h + at, dh, dz + at)
-        if t > 0:
-            copy_row(B * H, dh, dh_out + (at - B * H))
-        multiply_back(B, H, dh, H, t > 0, dz + at, H, w_aa, H, H, scratch)
-    multiply_back(T * B, D, dx, D, False, dz, H, w_ax, D, H, scratch)
-    rnn_weight_gradients(x, h_prev, dz, dw_ax, dw_aa, db, T * B, D, H, 0, H, scratch)
+    team, rank, phase, members = join(team, places)
+    scratch = scratch + rank * scratch_row
+    while phase <= T + 1:
+        j0, j1 = share(rank, members, H, lanes(h))
+        count, adjacent = runs(B, j0, j1, H)
+        t = T - phase
+        at = t * B * H + j0
+        if phase > 1:
+            for r in range(count if t >= 0 else 0):
+                copy_row(adjacent, dh + (r * H + j0), dh_out + (at + r * H))
+            dz_t = dz + (t + 1) * B * H
+            multiply_back(B, j1 - j0, dh + j0, H, t >= 0, dz_t, H, w_aa + j0, H, H, scratch)
+        if phase <= T:
+            for r in range(count):
+                j = r * H
+                if phase == 1:
+                    add_row(adjacent, dh + (j0 + j), dh_out + (at + j))
+                rnn_step_backward(adjacent, h + (at + j), dh + (j0 + j), dz + (at + j))
+        else:
+            d0, d1 = share(rank, members, D, lanes(h))
+            g0, g1 = share(rank, members, H, ROWS)
+            multiply_back(T * B, d1 - d0, dx + d0, D, False, dz, H, w_ax + d0, D, H, scratch)
+            rnn_weight_gradients(x, h_prev, dz, dw_ax, dw_aa, db, T * B, D, H, g0, g1, scratch)
+        members = meet(team, rank, members, phase)
+        phase += 1
+    leave(team, rank, members, places)
 
 
 @kernel
-def rnn_short_forward(h0, x, w_ax, w_aa, b_a, h, scratch):
+def rnn_short_forward(h0, x, w_ax, w_aa, b_a, h, scratch, team, places):
     """`rnn.rnn_forward`.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives.
+    scratch : for each member of the team, as `fastrnn.packing.lying_scratch` gives.
     """
     T, B, D = x.shape
     H = h.shape[2]
     h = pointer(h)
     copy_or_zero(B * H, h, h0)
     rnn_steps_forward(
-        pointer(x), pointer(w_ax), pointer(w_aa), pointer(b_a), h, align(pointer(scratch)),
-        T, B, D, H,
+        pointer(x), pointer(w_ax), pointer(w_aa), pointer(b_a), h,
+        align(pointer(scratch)), scratch.shape[1], T, B, D, H, team, places,
     )  # fmt: skip
 
 
 @kernel
 def rnn_short_backward(
-    dh_last, x, h, dh_out, w_ax, w_aa, b_a, dz, dh, dx, dw_ax, dw_aa, db, scratch
+    dh_last, x, h, dh_out, w_ax, w_aa, b_a, dz, dh, dx, dw_ax, dw_aa, db, scratch, team, places
 ):
     """`rnn.rnn_backward`; `b_a` is not read.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives for `short_backward_size`.
+    scratch : for each member of the team, as `fastrnn.packing.lying_scratch` gives for
+        `short_backward_size`.
     """
     T, B, D = x.shape
     H = h.shape[2]
@@ -88,8 +124,8 @@ def rnn_short_backward(
     copy_or_zero(B * H, dh, dh_last)
     rnn_steps_backward(
         pointer(x), pointer(w_ax), pointer(w_aa), h, h + B * H, pointer(dh_out), pointer(dz), dh,
-        pointer(dx), pointer(dw_ax), pointer(dw_aa), pointer(db), align(pointer(scratch)),
-        T, B, D, H,
+        pointer(dx), pointer(dw_ax), pointer(dw_aa), pointer(db),
+        align(pointer(scratch)), scratch.shape[1], T, B, D, H, team, places,
     )  # fmt: skip
 
 
@@ -105,7 +141,9 @@ def rnn_short_notebook_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, 
     packed = y_rows + padded(y_rows, T * B * O)
     reverse_axes(pointer(x), x_rows, D, B, T)
     transpose(pointer(a0), B, h, H, H, B, H)
-    rnn_steps_forward(x_rows, pointer(w_ax), pointer(w_aa), pointer(b_a), h, packed, T, B, D, H)
+    rnn_steps_forward(
+        x_rows, pointer(w_ax), pointer(w_aa), pointer(b_a), h, packed, 0, T, B, D, H, NEVER, 1
+    )
     reverse_axes(h + B * H, pointer(a), T, B, H)
     predict_lying(h + B * H, pointer(w_ya), pointer(b_y), y_rows, packed, T * B, H, O)
     reverse_axes(y_rows, pointer(y), T, B, O)
@@ -130,7 +168,7 @@ def rnn_short_notebook_backward(
     zero_row(B * H, dh)
     rnn_steps_backward(
         pointer(x_rows), pointer(w_ax), pointer(w_aa), pointer(h_prev), pointer(h), dh_out, dz, dh,
-        dx_rows, pointer(dw_ax), pointer(dw_aa), pointer(db), packed, T, B, D, H,
+        dx_rows, pointer(dw_ax), pointer(dw_aa), pointer(db), packed, 0, T, B, D, H, NEVER, 1,
     )  # fmt: skip
     transpose(dh, H, pointer(da0), B, B, H, B)
     reverse_axes(dx_rows, pointer(dx), T, B, D)
@@ -140,115 +178,149 @@ def rnn_short_notebook_backward(
 
 
 @inline
-def input_sums(gate, w, b, gates, x, packed, N, D, H):
-    """One gate's ``b + x W_x`` of ``gates (N, 4, H)``."""
-    multiply_lying(N, H, gates + gate * H, GATES * H, b, 0, x, D, w + H, H + D, D, packed)
+def input_sums(gate, w, b, gates, x, packed, N, D, H, j0, j1):
+    """Units `j0` to `j1` of one gate's ``b + x W_x`` of ``gates (N, 4, H)``."""
+    at, w_x = gates + (gate * H + j0), w + (j0 * (H + D) + H)
+    multiply_lying(N, j1 - j0, at, GATES * H, b + j0, 0, x, D, w_x, H + D, D, packed)
 
 
 @inline
-def add_state_sums(gate, w, gates, h, packed, B, D, H):
-    """Add to one gate of ``gates (B, 4, H)`` its ``h W_h``."""
-    at = gates + gate * H
-    multiply_lying(B, H, at, GATES * H, at, GATES * H, h, H, w, H + D, H, packed)
+def add_state_sums(gate, w, gates, h, packed, B, D, H, j0, j1):
+    """Add to units of one gate of ``gates (B, 4, H)`` their ``h W_h``."""
+    at, w_h = gates + (gate * H + j0), w + j0 * (H + D)
+    multiply_lying(B, j1 - j0, at, GATES * H, at, GATES * H, h, H, w_h, H + D, H, packed)
 
 
 @part
 def lstm_steps_forward(
-    x, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, gates, c, h, packed, T, B, D, H
+    x, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, gates, c, h, packed, packed_row,
+    T, B, D, H, team, places,
 ):  # fmt: skip
-    """`lstm.forward_steps`: ``gates (T, B, 4, H)``, ``c`` and ``h (T + 1, B, H)``."""
-    input_sums(GATE_F, w_f, b_f, gates, x, packed, T * B, D, H)
-    input_sums(GATE_I, w_i, b_i, gates, x, packed, T * B, D, H)
-    input_sums(GATE_G, w_c, b_c, gates, x, packed, T * B, D, H)
-    input_sums(GATE_O, w_o, b_o, gates, x, packed, T * B, D, H)
-    for t in range(T):
-        state = t * B * H
+    """`lstm.forward_steps`: ``gates (T, B, 4, H)``, ``c`` and ``h (T + 1, B, H)``.
+
+    packed : for each member of the team, `packed_row` elements apart.
+    """
+    team, rank, phase, members = join(team, places)
+    packed = packed + rank * packed_row
+    while phase <= T:
+        j0, j1 = share(rank, members, H, lanes(h))
+        if phase == 1:
+            input_sums(GATE_F, w_f, b_f, gates, x, packed, T * B, D, H, j0, j1)
+            input_sums(GATE_I, w_i, b_i, gates, x, packed, T * B, D, H, j0, j1)
+            input_sums(GATE_G, w_c, b_c, gates, x, packed, T * B, D, H, j0, j1)
+            input_sums(GATE_O, w_o, b_o, gates, x, packed, T * B, D, H, j0, j1)
+        state = (phase - 1) * B * H
         gates_t = gates + GATES * state
         c_t, h_t = c + state, h + state
-        add_state_sums(GATE_F, w_f, gates_t, h_t, packed, B, D, H)
-        add_state_sums(GATE_I, w_i, gates_t, h_t, packed, B, D, H)
-        add_state_sums(GATE_G, w_c, gates_t, h_t, packed, B, D, H)
-        add_state_sums(GATE_O, w_o, gates_t, h_t, packed, B, D, H)
-        for j in range(0, H, lanes(h)):
+        add_state_sums(GATE_F, w_f, gates_t, h_t, packed, B, D, H, j0, j1)
+        add_state_sums(GATE_I, w_i, gates_t, h_t, packed, B, D, H, j0, j1)
+        add_state_sums(GATE_G, w_c, gates_t, h_t, packed, B, D, H, j0, j1)
+        add_state_sums(GATE_O, w_o, gates_t, h_t, packed, B, D, H, j0, j1)
+        for j in range(j0, j1, lanes(h)):
             lstm_step_forward(
                 B, min(lanes(h), H - j), gates_t + j, H, gates_t + j, H, GATES * H, gates_t + j, H,
                 True, c_t + j, c_t + (B * H + j), h_t + (B * H + j),
             )  # fmt: skip
+        members = meet(team, rank, members, phase)
+        phase += 1
+    leave(team, rank, members, places)
 
 
 @inline
-def through_gate(gate, w, dgates, kept, out, columns, packed, N, D, H):
+def through_gate(gate, w, dgates, kept, out, out_row, columns, packed, N, D, H):
     """Add one gate's part to ``out (N, columns)``, of which the first adds only if `kept`."""
-    at = dgates + gate * H
     multiply_back(
-        N, columns, out, columns, kept or gate != GATE_I, at, GATES * H,
+        N, columns, out, out_row, kept or gate != GATE_I, dgates + gate * H, GATES * H,
         w, H + D, H, packed,
     )  # fmt: skip
 
 
 @inline
-def through_gates(w_f, w_i, w_c, w_o, dgates, kept, out, columns, packed, N, D, H):
-    """``out (N, columns) = dgates W^T``, or added to it, by some columns of all weights."""
-    through_gate(GATE_I, w_i, dgates, kept, out, columns, packed, N, D, H)
-    through_gate(GATE_F, w_f, dgates, kept, out, columns, packed, N, D, H)
-    through_gate(GATE_G, w_c, dgates, kept, out, columns, packed, N, D, H)
-    through_gate(GATE_O, w_o, dgates, kept, out, columns, packed, N, D, H)
+def through_gates(w_f, w_i, w_c, w_o, dgates, kept, out, out_row, a0, a1, packed, N, D, H):
+    """``out = dgates W^T``, or added to it, by the columns `a0` to `a1` of all weights."""
+    columns = a1 - a0
+    through_gate(GATE_I, w_i + a0, dgates, kept, out, out_row, columns, packed, N, D, H)
+    through_gate(GATE_F, w_f + a0, dgates, kept, out, out_row, columns, packed, N, D, H)
+    through_gate(GATE_G, w_c + a0, dgates, kept, out, out_row, columns, packed, N, D, H)
+    through_gate(GATE_O, w_o + a0, dgates, kept, out, out_row, columns, packed, N, D, H)
 
 
 @inline
-def weight_gradients(joined, dgates, transposed, dw, db, packed, N, D, H):
+def weight_gradients(joined, dgates, transposed, dw, db, packed, N, D, H, g0, g1):
     """`lstm.weight_gradients`, from old states and inputs side by side: ``joined (N, H + D)``."""
-    rows, across = GATES * H, H + D
-    zero_row(rows, db)
-    add_rows(rows, db, dgates, rows, N)
-    transpose(dgates, rows, transposed, N, N, rows, N)
-    accumulate_lying(rows, across, dw, across, transposed, N, joined, across, N, False, packed)
+    rows, across = g1 - g0, H + D
+    zero_row(rows, db + g0)
+    add_rows(rows, db + g0, dgates + g0, GATES * H, N)
+    transpose(dgates + g0, GATES * H, transposed, N, N, rows, N)
+    out = dw + g0 * across
+    accumulate_lying(rows, across, out, across, transposed, N, joined, across, N, False, packed)
 
 
 @part
 def lstm_steps_backward(
-    x, w_f, w_i, w_c, w_o, h_prev, dh_out, gates, dgates, c_prev, c, dh, dc, dx, dw, db, scratch,
-    T, B, D, H,
+    x, w_f, w_i, w_c, w_o, h_prev, dh_out, gates, dgates, c_prev, c, dh, dc, dx, dw, db,
+    scratch, scratch_row, T, B, D, H, team, places,
 ):  # fmt: skip
     """`lstm.backward_steps`.
 
-    scratch : `fastrnn.packing.short_backward_size` elements.
+    scratch : for each member, `scratch_row` elements apart, `fastrnn.packing.short_backward_size`
+        elements.
     """
     across = H + D
-    joined = scratch
+    team, rank, phase, members = join(team, places)
+    joined = scratch + rank * scratch_row
     transposed = joined + padded(joined, T * B * across)
     packed = transposed + padded(joined, T * B * GATES * H)
-    for t in range(T - 1, -1, -1):
+    while phase <= T + 1:
+        j0, j1 = share(rank, members, H, lanes(h_prev))
+        count, adjacent = runs(B, j0, j1, H)
+        t = T - phase
         at = t * B * H
-        if t == T - 1:
-            add_row(B * H, dh, dh_out + at)
-        dgates_t = dgates + GATES * at
-        lstm_step_back(B, 0, H, H, gates + GATES * at, dgates_t, c_prev + at, c + at, dh, dc)
-        if t > 0:
-            copy_row(B * H, dh, dh_out + (at - B * H))
-        if T > 1:
-            through_gates(w_f, w_i, w_c, w_o, dgates_t, t > 0, dh, H, packed, B, D, H)
-    if T == 1:  # no step waits for dh: rows of weights are read in one run
-        through_gates(w_f, w_i, w_c, w_o, dgates, False, joined, across, packed, B, D, H)
-        for r in range(B):
-            copy_row(H, dh + r * H, joined + r * across)
-            copy_row(D, dx + r * D, joined + (r * across + H))
-    else:
-        w_f, w_i, w_c, w_o = w_f + H, w_i + H, w_c + H, w_o + H
-        through_gates(w_f, w_i, w_c, w_o, dgates, False, dx, D, packed, T * B, D, H)
-    for r in range(T * B):
-        copy_row(H, joined + r * across, h_prev + r * H)
-        copy_row(D, joined + (r * across + H), x + r * D)
-    weight_gradients(joined, dgates, transposed, dw, db, packed, T * B, D, H)
+        if phase > 1 and T > 1:
+            for r in range(count if t >= 0 else 0):
+                copy_row(adjacent, dh + (r * H + j0), dh_out + (at + r * H + j0))
+            dgates_t = dgates + GATES * (at + B * H)
+            through_gates(w_f, w_i, w_c, w_o, dgates_t, t >= 0, dh + j0, H, j0, j1, packed, B, D, H)
+        if phase <= T:
+            if phase == 1:
+                for r in range(count):
+                    add_row(adjacent, dh + (r * H + j0), dh_out + (at + r * H + j0))
+            gates_t, dgates_t = gates + GATES * at, dgates + GATES * at
+            lstm_step_back(B, j0, j1, H, gates_t, dgates_t, c_prev + at, c + at, dh, dc)
+        else:
+            if T == 1:  # no step waits for dh: rows of weights are read in one run
+                a0, a1 = share(rank, members, across, lanes(h_prev))
+                through_gates(
+                    w_f, w_i, w_c, w_o, dgates, False, joined + a0, across, a0, a1, packed, B, D, H
+                )
+                h1, d0, d1 = min(a1, H), max(a0, H), max(a1, H)
+                for r in range(B):
+                    row = joined + r * across
+                    copy_row(h1 - min(a0, H), dh + (r * H + a0), row + a0)
+                    copy_row(d1 - d0, dx + (r * D + d0 - H), row + d0)
+            else:
+                d0, d1 = share(rank, members, D, lanes(h_prev))
+                through_gates(
+                    w_f, w_i, w_c, w_o, dgates, False, dx + d0, D, H + d0, H + d1, packed,
+                    T * B, D, H,
+                )  # fmt: skip
+            for r in range(T * B):
+                copy_row(H, joined + r * across, h_prev + r * H)
+                copy_row(D, joined + (r * across + H), x + r * D)
+            g0, g1 = share(rank, members, GATES * H, ROWS)
+            weight_gradients(joined, dgates, transposed, dw, db, packed, T * B, D, H, g0, g1)
+        members = meet(team, rank, members, phase)
+        phase += 1
+    leave(team, rank, members, places)
 
 
 @kernel
 def lstm_short_forward(
-    h0, c0, x, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, gates, c, h, scratch
+    h0, c0, x, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, gates, c, h, scratch, team, places
 ):  # fmt: skip
     """`lstm.lstm_forward`, gates and all cells kept.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives.
+    scratch : for each member of the team, as `fastrnn.packing.lying_scratch` gives.
     """
     T, B, D = x.shape
     H = h.shape[2]
@@ -258,18 +330,19 @@ def lstm_short_forward(
     lstm_steps_forward(
         pointer(x), pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o),
         pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), pointer(gates), c, h,
-        align(pointer(scratch)), T, B, D, H,
+        align(pointer(scratch)), scratch.shape[1], T, B, D, H, team, places,
     )  # fmt: skip
 
 
 @kernel
 def lstm_short_backward(
     dh_last, dc_last, x, h, dh_out, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o,
-    gates, c, dh, dc, dx, dw, db, scratch,
+    gates, c, dh, dc, dx, dw, db, scratch, team, places,
 ):  # fmt: skip
     """`lstm.lstm_backward`; the biases are not read.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives for `short_backward_size`.
+    scratch : for each member of the team, as `fastrnn.packing.lying_scratch` gives for
+        `short_backward_size`.
     """
     T, B, D = x.shape
     H = h.shape[2]
@@ -279,7 +352,7 @@ def lstm_short_backward(
     lstm_steps_backward(
         pointer(x), pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), pointer(h),
         pointer(dh_out), gates, gates, c, c + B * H, dh, dc, pointer(dx), pointer(dw), pointer(db),
-        align(pointer(scratch)), T, B, D, H,
+        align(pointer(scratch)), scratch.shape[1], T, B, D, H, team, places,
     )  # fmt: skip
 
 
@@ -302,8 +375,8 @@ def lstm_short_notebook_forward(
     zero_row(B * H, c_rows)
     lstm_steps_forward(
         x_rows, pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o),
-        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), gates, c_rows, h, packed,
-        T, B, D, H,
+        pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o), gates, c_rows, h, packed, 0,
+        T, B, D, H, NEVER, 1,
     )  # fmt: skip
     reverse_axes(h + B * H, pointer(a), T, B, H)
     reverse_axes(c_rows + B * H, pointer(c), T, B, H)
@@ -333,7 +406,7 @@ def lstm_short_notebook_backward(
     lstm_steps_backward(
         pointer(x_rows), pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), pointer(h_prev),
         dh_out, pointer(gates), dgates, pointer(c_prev), pointer(c), dh, dc, dx_rows,
-        pointer(dw), pointer(db), packed, T, B, D, H,
+        pointer(dw), pointer(db), packed, 0, T, B, D, H, NEVER, 1,
     )  # fmt: skip
     transpose(dh, H, pointer(da0), B, B, H, B)
     reverse_axes(dx_rows, pointer(dx), T, B, D)

@@ -5,14 +5,21 @@ the next phase begins, and then do a share of each.  What a phase writes, the ne
 A thread waits without end only for those that are at work in the kernel, so one that never
 comes, or comes when all is done, does no harm.
 
+Who helps runs the function that leads, with the same arguments but for `places`, without
+Python: the leader writes down where both are.  It returns when no helper is in there any more.
+
 A team is a row of int64 words in memory, each in a place of its own (`WORD` apart):
 
-    PLACES           for how many there are places, the leader's included
-    PATIENCE         how often the leader looks for others before the first phase
-    BELL             where a word lies that the leader adds one to when it begins, or 0
+    BUSY             whether somebody leads; another's call goes without
+    CALLED           how many were woken for the call
+    PATIENCE         how often the leader looks for them before the first phase
+    AWAKE            how many threads look for a call
+    OPEN             how many more may come to help
+    FUNCTION         where the function is that helps with the call,
+    ARGUMENTS        and what it takes
     MODE             how the leader rounds and treats subnormal numbers
-    BEGUN            whether it has begun
     ARRIVED          how many have come to help
+    GONE             how many of them have gone again
     PLAN, PLAN + 1   of even and of odd phases: the phase and its members
 
 and for each member, `MEMBER` words from one rank to the next:
@@ -37,14 +44,14 @@ from .simd import ARM, call_intrinsic
 ALONE = 0  # no team in this call
 NEVER = None  # no team in any call of a kernel, which is compiled without
 WORD = 16  # int64 from a word to the next: no cache line, nor pair of lines, has two of them
-PLACES, PATIENCE, BELL, MODE, BEGUN, ARRIVED, PLAN = range(7)
-ADMITTED, DONE, CPU = range(8, 11)
+BUSY, CALLED, PATIENCE, AWAKE, OPEN, FUNCTION, ARGUMENTS, MODE, ARRIVED, GONE, PLAN = range(11)
+ADMITTED, DONE, CPU = range(12, 15)
 MEMBER = 3
 FEW_ROWS = 4  # rows that take as long as fewer: the weights have to come
 MEMBERS_BITS = 16  # of a plan, below the phase
 OVER = 1 << 40  # a phase that no call comes to
-LOOKS = 20_000  # at a leader that has not begun: some half a millisecond
-LINGER = 5_000  # looks at a bell
+LINGER = 5_000  # looks for a call: to sleep and be woken takes longer
+BRIEFLY = 100  # looks for who is awake: one or two microseconds
 FOREVER = 1 << 62  # looks at a thread that is in the kernel
 RELAXED = 500  # looks, between which a waiting thread lets others run
 ANYONE = -1  # who is waited for, wherever that runs
@@ -88,13 +95,81 @@ def _write(typingctx, team, index, value):
 
 
 @intrinsic
-def _count(typingctx, team, index):
-    """Add one to a word; what it was."""
+def _add(typingctx, team, index, value):
+    """Add to a word; what it was."""
 
     def codegen(context, builder, sig, args):
-        return builder.atomic_rmw("add", _word(builder, *args), args[1].type(1), "acq_rel")
+        team, index, value = args
+        return builder.atomic_rmw("add", _word(builder, team, index), value, "acq_rel")
 
-    return types.intp(types.intp, types.intp), codegen
+    return types.intp(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def _replace(typingctx, team, index, value):
+    """Write a word; what it was."""
+
+    def codegen(context, builder, sig, args):
+        team, index, value = args
+        return builder.atomic_rmw("xchg", _word(builder, team, index), value, "acq_rel")
+
+    return types.intp(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def _replace_if(typingctx, team, index, was, value):
+    """Write a word if it is what it `was`; whether that is so."""
+
+    def codegen(context, builder, sig, args):
+        team, index, was, value = args
+        at = _word(builder, team, index)
+        return builder.extract_value(builder.cmpxchg(at, was, value, "acq_rel", "acquire"), 1)
+
+    return types.boolean(types.intp, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def _this_call(typingctx):
+    """Addresses of a function that helps with this call, and of its arguments.
+
+    It runs the function that this stands in, whose last argument is `places`, with none.
+    """
+
+    def codegen(context, builder, sig, args):
+        function, word = builder.function, ir.IntType(64)
+        returned, given = function.args[:2], function.args[2:]
+        kind = ir.LiteralStructType([argument.type for argument in given])
+        arguments = cgutils.alloca_once(builder, kind)
+        for place, argument in enumerate(given):
+            builder.store(argument, cgutils.gep_inbounds(builder, arguments, 0, place))
+
+        name = f"{function.name}.help"
+        helper = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [word]), name)
+        helper.linkage = "internal"
+        inside = ir.IRBuilder(helper.append_basic_block())
+        taken = inside.load(inside.inttoptr(helper.args[0], kind.as_pointer()))
+        passed = [inside.extract_value(taken, place) for place in range(len(given))]
+        passed[-1] = passed[-1].type(0)
+        own = [inside.alloca(pointer.type.pointee) for pointer in returned]
+        inside.call(function, own + passed, attrs=("noinline",))
+        inside.ret_void()
+
+        found = [builder.ptrtoint(helper, word), builder.ptrtoint(arguments, word)]
+        return context.make_tuple(builder, sig.return_type, found)
+
+    return types.UniTuple(types.intp, 2)(), codegen
+
+
+@intrinsic
+def _run(typingctx, function, arguments):
+    """Call a function that `_this_call` has found."""
+
+    def codegen(context, builder, sig, args):
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
 
 
 @intrinsic
@@ -179,15 +254,32 @@ def _await(team, word, least, looks, other):
 
 
 @kernel
-def begun(team):
-    """Whether the leader has begun, now or soon."""
-    return _await(team, BEGUN, 1, LOOKS, ANYONE)
+def serve(team, here):
+    """Help with calls, until none has come for a while; whether the next is led on this CPU.
 
-
-@kernel
-def linger(bell, heard):
-    """Wait for a bell to be rung once more than `heard`, but not for long."""
-    _await(bell, 0, heard + 1, LINGER, ANYONE)
+    here : help there, too.
+    """
+    _add(team, AWAKE, 1)
+    look, left, beside = 0, LINGER, False
+    while left > 0 and not beside:
+        look += 1
+        free = _read(team, OPEN)
+        if free > 0:
+            beside = not here and KNOWS_CPU and _read(team, CPU) == _cpu()
+            if not beside and _replace_if(team, OPEN, free, free - 1):
+                _run(_read(team, FUNCTION), _read(team, ARGUMENTS))
+                _add(team, GONE, 1)
+                left = LINGER
+            continue
+        # While there is a call that needs no more help, the next one may be near.
+        if _read(team, BUSY) == 0 or look % 8 == 0:
+            left -= 1
+        if look % RELAXED == 0:
+            _yield()
+        else:
+            _pause()
+    _add(team, AWAKE, -1)
+    return beside
 
 
 # --- phases -------------------------------------------------------------------------
@@ -212,28 +304,54 @@ def _plan(team, phase, members):
 
 
 @part
-def join(team, leads):
-    """Rank of this thread, the phase in which it begins, and how many there are in it.
+def _open(team, places, function, arguments):
+    """Let others come to a call for which there are so many places; who is there to begin it."""
+    for word in (ARRIVED, GONE, PLAN, PLAN + 1):
+        _write(team, word, 0)
+    for other in range(1, places):
+        _write(team, ADMITTED + MEMBER * other, 0)
+        _write(team, DONE + MEMBER * other, 0)
+    _write(team, MODE, _mode())
+    _write(team, FUNCTION, function)
+    _write(team, ARGUMENTS, arguments)
+    _write(team, CPU, _cpu())
+    _write(team, OPEN, places - 1)
+    called = min(places - 1, _read(team, CALLED))
+    if called > 0:
+        _await(team, ARRIVED, called, _read(team, PATIENCE), ANYONE)
+    else:
+        _await(team, ARRIVED, min(places - 1, _read(team, AWAKE)), BRIEFLY, ANYONE)
+    return _plan(team, 1, 1)
 
-    A thread that does not lead comes when the leader has `begun`.
-    """
-    if team is NEVER or team == ALONE:
-        return 0, 1, 1
-    if leads:
-        _write(team, MODE, _mode())
-        _write(team, BEGUN, 1)
-        if _read(team, BELL) != 0:
-            _count(_read(team, BELL), 0)
-        _await(team, ARRIVED, _read(team, PLACES) - 1, _read(team, PATIENCE), ANYONE)
-        return 0, 1, _plan(team, 1, 1)
+
+@part
+def _come(team):
+    """Rank of a thread that comes to help, the phase in which it begins, and its members."""
     _set_mode(_read(team, MODE))
-    rank = 1 + _count(team, ARRIVED)
+    rank = 1 + _add(team, ARRIVED, 1)
     _write(team, CPU + MEMBER * rank, _cpu())
     _await(team, ADMITTED + MEMBER * rank, 1, FOREVER, 0)
     phase = _read(team, ADMITTED + MEMBER * rank)
     if phase == OVER:
         return rank, phase, 1
     return rank, phase, _members(team, phase)
+
+
+@inline
+def join(team, places):
+    """The team, the rank of this thread in it, the phase in which it begins, and its members.
+
+    places : for how many there are places, the leader's included; 0 for who helps.
+    """
+    if team is NEVER or team == ALONE or places == 1:
+        return ALONE, 0, 1, 1
+    if places == 0:
+        rank, phase, members = _come(team)
+        return team, rank, phase, members
+    if _replace(team, BUSY, 1) != 0:
+        return ALONE, 0, 1, 1
+    function, arguments = _this_call()
+    return team, 0, 1, _open(team, places, function, arguments)
 
 
 @part
@@ -252,29 +370,34 @@ def _meet(team, rank, members, phase):
 @inline
 def meet(team, rank, members, phase):
     """The members of the next phase, when all have done their shares of this one."""
-    if team is NEVER or team == ALONE:
+    if team == ALONE:
         return members
     return _meet(team, rank, members, phase)
 
 
 @part
-def _dismiss(team, members):
-    for other in range(members, _read(team, PLACES)):
+def _close(team, members, places):
+    came = places - 1 - _replace(team, OPEN, 0)
+    for other in range(members, places):
         _write(team, ADMITTED + MEMBER * other, OVER)
+    _await(team, GONE, came, FOREVER, ANYONE)
+    _write(team, BUSY, 0)
 
 
 @inline
-def leave(team, rank, members):
+def leave(team, rank, members, places):
     """There are no more phases; `members` as of the last `meet`."""
-    if team is NEVER or team == ALONE:
+    if team == ALONE:
         return
     if rank == 0:
-        _dismiss(team, members)
+        _close(team, members, places)
 
 
 @inline
 def share(rank, members, length, whole):
     """Begin and end of a thread's share of a length that is split between wholes only."""
+    if members == 1:
+        return 0, length
     wholes = (length + whole - 1) // whole
     return (
         min(length, wholes * rank // members * whole),

@@ -54,7 +54,7 @@ with warnings.catch_warnings(record=True) as caught:
     if len(sys.argv) > 1:
         exec(sys.argv[1])
     packed = np.zeros(1000)
-    rnn.rnn_pack(np.zeros((2, 1)), np.zeros((2, 2)), np.ones((2, 1)), packed, np.zeros(0), 0, True)
+    rnn.rnn_pack(np.zeros((2, 1)), np.zeros((2, 2)), np.ones((2, 1)), packed, np.zeros(0), 0, 1)
     print(json.dumps({
         "tanh": fastrnn.tanh(x).tolist(),
         "bias": packed[:2].tolist(),

@@ -21,14 +21,14 @@ MODULUS = 1_000_003
 
 
 @njit(nogil=True, error_model="numpy")
-def work(words, leads, phases, cells, done, members_of, lag):
+def work(phases, cells, done, members_of, lag, words, places):
     """Each phase makes a row of `cells` from the one before, so none may begin too early.
 
     done : how often each cell was written.  members_of : of each phase, by rank.
     lag : turns of an idle loop before a share, by phase and rank.
     """
     width = cells.shape[1]
-    rank, phase, members = team.join(words, leads)
+    words, rank, phase, members = team.join(words, places)
     while phase <= phases:
         for _ in range(lag[phase, rank]):
             team._pause()
@@ -40,7 +40,7 @@ def work(words, leads, phases, cells, done, members_of, lag):
         members_of[phase, rank] = members
         members = team.meet(words, rank, members, phase)
         phase += 1
-    team.leave(words, rank, members)
+    team.leave(words, rank, members, places)
 
 
 @njit(error_model="numpy")
@@ -54,28 +54,29 @@ class Call:
     phases, width = 60, 13
 
     def __init__(self, places: int, patience: int = 0, longest: int = 0, seed: int = 0) -> None:
+        """The leader looks for others as often as `patience` says."""
         self.places = places
         self.words = Words(team.size(places))
-        self.words[team.PLACES] = places
+        self.words[team.CALLED] = (places - 1) if patience else 0
         self.words[team.PATIENCE] = patience
         self.cells = np.zeros((self.phases + 1, self.width), np.int64)
         self.done = np.zeros_like(self.cells)
         self.members_of = np.zeros((self.phases + 1, places), np.int64)
         lags = np.random.default_rng(seed).integers(0, longest + 1, self.members_of.shape)
         self.arrays = self.cells, self.done, self.members_of, lags
+        self.is_over = False
 
     def lead(self) -> None:
-        work(self.words.address, True, self.phases, *self.arrays)
+        work(self.phases, *self.arrays, self.words.address, self.places)
+        self.is_over = True
 
     def help_out(self) -> None:
-        if team.begun(self.words.address):
-            work(self.words.address, False, self.phases, *self.arrays)
+        team.serve(self.words.address, True)
 
     def help_in_the_end(self) -> None:
         """Help, however late the leader begins."""
-        while not team.begun(self.words.address):
-            pass
-        self.help_out()
+        while not self.is_over:
+            self.help_out()
 
     def check(self) -> Array:
         """Assert that all is right; members of each phase."""
@@ -100,7 +101,7 @@ def compiled() -> None:
 
 def test_one_thread_needs_no_team() -> None:
     call = Call(1)
-    work(team.ALONE, True, call.phases, *call.arrays)
+    work(call.phases, *call.arrays, team.ALONE, 3)
     assert (call.check() == 1).all()
 
 
@@ -147,6 +148,20 @@ def test_threads_that_come_at_any_time(places: int) -> None:
     assert len(seen) > 1
 
 
+def test_the_same_team_for_one_call_after_another() -> None:
+    call = Call(3, patience=10**9)
+    for seed in range(50):
+        again = Call(3, longest=100, seed=seed)
+        again.words = call.words
+        threads = [threading.Thread(target=again.help_in_the_end) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        again.lead()
+        for thread in threads:
+            thread.join()
+        assert (again.check() == 3).all()
+
+
 def test_who_comes_when_all_is_done_does_nothing() -> None:
     call = Call(3)
     call.lead()
@@ -165,19 +180,61 @@ def test_who_helps_does_not_wait_for_a_leader_that_never_begins() -> None:
     assert (call.check() == 1).all()
 
 
-def test_a_bell_ends_the_waiting() -> None:
-    bell = Words(1)
-    team.linger(bell.address, 0)  # ends by itself
-    call = Call(1)
-    call.words[team.BELL] = bell.address
+def test_a_call_beside_another_goes_without_help() -> None:
+    call = Call(2, patience=10**9)
+    call.words[team.BUSY] = 1
     call.lead()
-    assert bell[0] == 1
+    assert (call.check() == 1).all()
+    assert (call.words[team.BUSY], call.words[team.OPEN]) == (1, 0)
 
-    def least_time(state: int) -> float:
+
+def test_who_waits_for_a_call_is_awake_and_goes_to_sleep() -> None:
+    words = Words(team.size(2))
+    seen = threading.Event()
+
+    def wait() -> None:
+        while not seen.is_set():
+            team.serve(words.address, True)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not words[team.AWAKE]:
+        assert time.monotonic() < deadline
+    seen.set()
+    thread.join()
+    assert words[team.AWAKE] == 0
+
+
+def test_who_waits_does_so_longer_while_somebody_leads() -> None:
+    words = Words(team.size(2))
+
+    def least_time(busy: int) -> float:
         """Seconds of a call, the least of some: a busy machine can stretch any one of them."""
-        return min(timeit.repeat(lambda: team.linger(bell.address, state), number=100, repeat=10))
+        words[team.BUSY] = busy
+        return min(timeit.repeat(lambda: team.serve(words.address, True), number=10, repeat=10))
 
     assert least_time(1) > 3 * least_time(0)
+
+
+@pytest.mark.skipif(not team.KNOWS_CPU, reason="the CPU is not known here")
+def test_who_is_on_the_cpu_of_the_leader_says_so() -> None:
+    words = Words(team.size(2))
+    said = []
+
+    def look() -> None:
+        (cpu, *_) = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {cpu})  # of this thread
+        for there in (cpu, cpu + 1):
+            words[team.CPU] = there
+            words[team.OPEN] = 1 if there == cpu else 0
+            said.append(team.serve(words.address, False))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert said == [True, False]
+    assert words[team.AWAKE] == 0
 
 
 def test_shares_are_all_there_is_once_in_wholes() -> None:

@@ -18,9 +18,8 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn.kernels.team import ADMITTED, MEMBER, OVER, PLACES
+from fastrnn.kernels.team import ADMITTED, MEMBER, OVER
 from fastrnn.layer import Layer
-from fastrnn.threads import Words
 from tests.cells import CELLS, LSTM, Cell
 from tests.compare import assert_same_bits, copied, same_bits
 from tests.problems import normal
@@ -289,33 +288,24 @@ def test_without_threads_to_be_had_a_call_runs_in_its_own(
 
 
 @each_cell
-def test_an_error_in_one_thread_is_raised_or_does_no_harm(
+def test_an_error_before_the_kernel_is_raised_and_does_no_harm(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By then the threads have been woken."""
     task = Task(cell)
     layer = cell.layer(task.parameters, 3)
     ws = layer.workspace(T, B)
     expected, _ = layer.forward(task.x)
     kernels = layer._kernels
 
-    def forward_but(leads: bool) -> Callable[..., None]:
-        def forward(*arguments: Any) -> None:
-            if arguments[-1] == leads:
-                raise MemoryError("in one thread")
-            kernels.forward(*arguments)
+    def fail(*_: Any) -> None:
+        raise MemoryError("in one thread")
 
-        return forward
-
-    monkeypatch.setattr(layer, "_kernels", kernels._replace(forward=forward_but(leads=True)))
     for _ in range(5):
+        monkeypatch.setattr(layer, "_kernels", kernels._replace(forward=fail))
         with pytest.raises(MemoryError, match="in one thread"):
             layer.forward(task.x, None, ws)
-    monkeypatch.setattr(layer, "_kernels", kernels._replace(forward=forward_but(leads=False)))
-    for _ in range(5):
-        ws.h[...] = np.nan
-        assert same_bits(layer.forward(task.x, None, ws)[0], expected)
-    monkeypatch.setattr(layer, "_kernels", kernels)
-    for _ in range(5):
+        monkeypatch.setattr(layer, "_kernels", kernels)
         ws.h[...] = np.nan
         assert same_bits(layer.forward(task.x, None, ws)[0], expected)
 
@@ -326,25 +316,8 @@ def test_threads_that_come_late(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(fastrnn.threads, "PATIENCE", 0)
     monkeypatch.setattr(fastrnn.packing, "CHUNK_BYTES", 1)
     monkeypatch.setattr(fastrnn.packing, "CHUNK_ROWS", 12)
-    made: list[Any] = []
-
-    def words(size: int) -> Words:
-        made.append(Words(size))
-        return made[-1]
-
-    monkeypatch.setattr(fastrnn.threads, "Words", words)
     rng = np.random.default_rng(0)
-    kernels = cell.layer(Task(cell).parameters)._kernels
-
-    def late(kernel: Callable[..., None]) -> Callable[..., None]:
-        def run(*arguments: Any) -> None:
-            if not arguments[-1]:  # it does not lead
-                time.sleep(rng.uniform(0, 1e-3))
-            kernel(*arguments)
-
-        return run
-
-    slow = kernels._replace(forward=late(kernels.forward), backward=late(kernels.backward))
+    monkeypatch.setattr(fastrnn.threads, "_move_from", lambda _: time.sleep(rng.uniform(0, 1e-3)))
     admitted: set[int] = set()
     for trial in range(200):
         if trial >= 40 and len(admitted - {0, OVER}) > 2:
@@ -356,27 +329,32 @@ def test_threads_that_come_late(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> 
         results = []
         for count in (1, members):
             layer = cell.layer(problem.parameters, count)
-            layer._kernels = slow
             ws = layer.workspace(steps, batch)
             for array in (*ws.forward, *ws.backward):
                 if isinstance(array, np.ndarray):
                     array[...] = np.nan
-            made.clear()
             h, _ = layer.forward(x, None, ws)
+            h = h.copy()
+            if layer._threads:
+                admitted.add(layer._threads._words[ADMITTED + MEMBER])
+                time.sleep(0.002)  # they fall asleep
             results.append(copied({"h": h} | layer.backward(dh, None, ws)))
-            admitted |= {team[ADMITTED + MEMBER] for team in made if team[PLACES] > 1}
+            if layer._threads:
+                admitted.add(layer._threads._words[ADMITTED + MEMBER])
         assert_same_bits(*results)
     assert len(admitted - {0, OVER}) > 2 or CPUS < 2
 
 
 @each_cell
-def test_calls_that_threads_have_no_time_for_keep_no_arrays(cell: Cell) -> None:
+def test_a_call_waits_for_no_thread_that_is_busy_elsewhere(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = Task(cell)
+    busy = threading.Event()
+    monkeypatch.setattr(fastrnn.threads, "PATIENCE", 1000)
+    monkeypatch.setattr(fastrnn.threads, "_move_from", lambda _: busy.wait(60))
     layer = cell.layer(task.parameters, 3)
     expected = task.run(layer)
-    busy = threading.Event()
-    for _ in range(2):
-        layer._own_threads()._queue.put(lambda: busy.wait(60) and None)
     for _ in range(10):
         assert_same_bits(task.run(layer), expected)
     x = task.x.copy()
@@ -384,7 +362,7 @@ def test_calls_that_threads_have_no_time_for_keep_no_arrays(cell: Cell) -> None:
     layer.forward(x)
     del x
     assert seen() is None
-    assert layer._own_threads()._queue.qsize() <= 4
+    assert layer._own_threads()._queue.qsize() <= 2
     busy.set()
     assert_same_bits(task.run(layer), expected)
 
