@@ -13,6 +13,7 @@ from .layer import Kernels, Layer
 from .packing import (
     accumulate_size,
     aligned,
+    aligned_if_large,
     backward_size,
     chunk,
     forward_size,
@@ -171,7 +172,7 @@ def lstm_forward(
     a = np.empty((H, B, T), dtype)
     c = np.empty((H, B, T), dtype)
     y = np.empty((O, B, T), dtype)
-    x_rows, gates, c_rows, h = aligned(
+    x_rows, gates, c_rows, h = aligned_if_large(
         dtype, (T, B, D), (T, B, GATES, H), (T + 1, B, H), (T + 1, B, H)
     )
     arguments = (

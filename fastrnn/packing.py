@@ -34,6 +34,7 @@ from .kernels.lying import FEW, STRIP
 from .kernels.simd import VECTOR_BITS, WIDTH
 
 CACHE_LINE = 64  # bytes; vectors that cross a line load at half the speed
+SMALL = 1 << 14  # bytes
 CHUNK_BYTES = 1 << 18  # input products taken at once; they stay near the CPU
 CHUNK_ROWS = 256  # or as many rows as pay for reading the weights from further away
 STEP_ROWS = 16  # examples of a single step that uses weights as they lie
@@ -73,6 +74,7 @@ def accumulate_size(rows: int, depth: int, dtype: np.dtype[Any]) -> int:
     return min(DEPTH, depth) * (rows + padded(1, dtype) * WIDTH)
 
 
+@lru_cache(256)
 def chunk(T: int, B: int, width: int, dtype: np.dtype[Any]) -> int:
     """Steps whose input products are taken at once; at least one."""
     row = max(1, width * dtype.itemsize)
@@ -92,6 +94,13 @@ def aligned(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:
         ]
     except (ValueError, OverflowError):  # what NumPy says of sizes that no address reaches
         raise MemoryError(f"no room for arrays of shapes {shapes}") from None
+
+
+def aligned_if_large(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[Array]:
+    """As `aligned`, for a single call: to align a few lines would take longer than it saves."""
+    if _offsets(dtype.itemsize, shapes)[-1] > SMALL:
+        return aligned(dtype, *shapes)
+    return [np.empty(shape, dtype) for shape in shapes]
 
 
 @lru_cache(256)

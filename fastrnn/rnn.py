@@ -12,6 +12,7 @@ from .layer import Kernels, Layer
 from .packing import (
     accumulate_size,
     aligned,
+    aligned_if_large,
     backward_size,
     chunk,
     forward_size,
@@ -123,7 +124,7 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
     O, H = w_ya.shape
     a = np.empty((H, B, T), dtype)
     y = np.empty((O, B, T), dtype)
-    x_rows, h = aligned(dtype, (T, B, D), (T + 1, B, H))
+    x_rows, h = aligned_if_large(dtype, (T, B, D), (T + 1, B, H))
     arguments = x_in, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y
     if is_short(T, B, D, H, dtype):
         short.rnn_short_notebook_forward(*arguments, lying_scratch(dtype, 0, T * B * O))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -160,14 +161,17 @@ def test_padded(dtype: Any) -> None:
 
 
 @each_type
-def test_aligned(dtype: Any) -> None:
-    shapes = (3,), (2, 5), (0, 4), (), (7, 1, 3)
-    arrays = packing.aligned(np.dtype(dtype), *shapes)
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("make", [packing.aligned, packing.aligned_if_large])
+def test_aligned(make: Callable[..., list[Any]], large: bool, dtype: Any) -> None:
+    shapes = (3,), (2, 5), (0, 4), (), (7, 1, 3000 if large else 3)
+    arrays = make(np.dtype(dtype), *shapes)
     assert tuple(array.shape for array in arrays) == shapes
     for n, array in enumerate(arrays):
         assert array.dtype == dtype
         assert array.flags.carray
-        assert array.ctypes.data % packing.CACHE_LINE == 0
+        if large or make is packing.aligned:
+            assert array.ctypes.data % packing.CACHE_LINE == 0
         array[...] = n
     for n, array in enumerate(arrays):
         assert np.all(array == n)

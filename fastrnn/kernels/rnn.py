@@ -98,7 +98,7 @@ def forward_steps(x, weights, h, T, B, D, H, steps, team, places):
     """All steps, each a phase of the team; the inputs' products `steps` at a time."""
     w_x = weights + padded(weights, H)
     w_h = w_x + paneled(weights, H) * D
-    team, rank, phase, members = join(team, places)
+    rank, phase, members, places = join(team, places)
     t = phase - 1
     s = t % steps  # of those whose inputs' products are there
     while t < T:
@@ -120,8 +120,8 @@ def forward_steps(x, weights, h, T, B, D, H, steps, team, places):
             step_forward(units, h_t + (r * H + j0))
         t += 1
         s = s + 1 if s + 1 < steps else 0
-        members = meet(team, rank, members, t)
-    leave(team, rank, members, places)
+        members = meet(team, places, rank, members, t)
+    leave(team, places, rank, members)
 
 
 @part
@@ -135,7 +135,7 @@ def backward_steps(
     `dh` goes from the last state's further gradient to the first state's.
     scratch : for each member, `scratch_row` elements apart; may be `weights`, which are read first.
     """
-    team, rank, phase, members = join(team, places)
+    rank, phase, members, places = join(team, places)
     while phase <= T + 1:
         b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(dh))
         rows = b1 - b0
@@ -163,9 +163,9 @@ def backward_steps(
                 x, h_prev, dz, dw_ax, dw_aa, db, T * B, D, H, g0, g1,
                 scratch + rank * scratch_row,
             )  # fmt: skip
-        members = meet(team, rank, members, phase)
+        members = meet(team, places, rank, members, phase)
         phase += 1
-    leave(team, rank, members, places)
+    leave(team, places, rank, members)
 
 
 @inline
@@ -212,7 +212,7 @@ def rnn_pack(w_ax, w_aa, b_a, forward, backward, team, places):
     large = forward.nbytes + backward.nbytes > STREAM
     w_ax, w_aa, b_a = pointer(w_ax), pointer(w_aa), pointer(b_a)
     forward, backward = pointer(forward), pointer(backward)
-    team, rank, phase, members = join(team, places)
+    rank, phase, members, places = join(team, places)
     if phase == 1:
         j0, j1 = share(rank, members, H, WIDTH * lanes(forward))
         if large:
@@ -220,8 +220,8 @@ def rnn_pack(w_ax, w_aa, b_a, forward, backward, team, places):
             finish_streams()
         else:
             pack(w_ax, w_aa, b_a, forward, backward, training, D, H, j0, j1)
-        members = meet(team, rank, members, phase)
-    leave(team, rank, members, places)
+        members = meet(team, places, rank, members, phase)
+    leave(team, places, rank, members)
 
 
 @kernel

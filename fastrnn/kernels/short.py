@@ -36,7 +36,7 @@ def rnn_steps_forward(x, w_ax, w_aa, b_a, h, packed, packed_row, T, B, D, H, tea
     packed : for each member of the team, `packed_row` elements apart.
     """
     z = h + B * H
-    team, rank, phase, members = join(team, places)
+    rank, phase, members, places = join(team, places)
     packed = packed + rank * packed_row
     while phase <= T:
         j0, j1 = share(rank, members, H, lanes(h))
@@ -50,9 +50,9 @@ def rnn_steps_forward(x, w_ax, w_aa, b_a, h, packed, packed_row, T, B, D, H, tea
         count, adjacent = runs(B, j0, j1, H)
         for r in range(count):
             rnn_step_forward(adjacent, h_t + r * H)
-        members = meet(team, rank, members, phase)
+        members = meet(team, places, rank, members, phase)
         phase += 1
-    leave(team, rank, members, places)
+    leave(team, places, rank, members)
 
 
 @part
@@ -65,7 +65,7 @@ def rnn_steps_backward(
     scratch : for each member, `scratch_row` elements apart, `fastrnn.packing.short_backward_size`
         elements.
     """
-    team, rank, phase, members = join(team, places)
+    rank, phase, members, places = join(team, places)
     scratch = scratch + rank * scratch_row
     while phase <= T + 1:
         j0, j1 = share(rank, members, H, lanes(h))
@@ -88,9 +88,9 @@ def rnn_steps_backward(
             g0, g1 = share(rank, members, H, ROWS)
             multiply_back(T * B, d1 - d0, dx + d0, D, False, dz, H, w_ax + d0, D, H, scratch)
             rnn_weight_gradients(x, h_prev, dz, dw_ax, dw_aa, db, T * B, D, H, g0, g1, scratch)
-        members = meet(team, rank, members, phase)
+        members = meet(team, places, rank, members, phase)
         phase += 1
-    leave(team, rank, members, places)
+    leave(team, places, rank, members)
 
 
 @kernel
@@ -200,7 +200,7 @@ def lstm_steps_forward(
 
     packed : for each member of the team, `packed_row` elements apart.
     """
-    team, rank, phase, members = join(team, places)
+    rank, phase, members, places = join(team, places)
     packed = packed + rank * packed_row
     while phase <= T:
         j0, j1 = share(rank, members, H, lanes(h))
@@ -221,9 +221,9 @@ def lstm_steps_forward(
                 B, min(lanes(h), H - j), gates_t + j, H, gates_t + j, H, GATES * H, gates_t + j, H,
                 True, c_t + j, c_t + (B * H + j), h_t + (B * H + j),
             )  # fmt: skip
-        members = meet(team, rank, members, phase)
+        members = meet(team, places, rank, members, phase)
         phase += 1
-    leave(team, rank, members, places)
+    leave(team, places, rank, members)
 
 
 @inline
@@ -267,7 +267,7 @@ def lstm_steps_backward(
         elements.
     """
     across = H + D
-    team, rank, phase, members = join(team, places)
+    rank, phase, members, places = join(team, places)
     joined = scratch + rank * scratch_row
     transposed = joined + padded(joined, T * B * across)
     packed = transposed + padded(joined, T * B * GATES * H)
@@ -309,9 +309,9 @@ def lstm_steps_backward(
                 copy_row(D, joined + (r * across + H), x + r * D)
             g0, g1 = share(rank, members, GATES * H, ROWS)
             weight_gradients(joined, dgates, transposed, dw, db, packed, T * B, D, H, g0, g1)
-        members = meet(team, rank, members, phase)
+        members = meet(team, places, rank, members, phase)
         phase += 1
-    leave(team, rank, members, places)
+    leave(team, places, rank, members)
 
 
 @kernel

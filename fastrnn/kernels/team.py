@@ -339,19 +339,19 @@ def _come(team):
 
 @inline
 def join(team, places):
-    """The team, the rank of this thread in it, the phase in which it begins, and its members.
+    """Rank of this thread, the phase in which it begins, its members, and the places there are.
 
-    places : for how many there are places, the leader's included; 0 for who helps.
+    places : the leader's included; 0 for who helps; 1, also as the result, without a team.
     """
-    if team is NEVER or team == ALONE or places == 1:
-        return ALONE, 0, 1, 1
+    if team is NEVER or places == 1:
+        return 0, 1, 1, 1
     if places == 0:
         rank, phase, members = _come(team)
-        return team, rank, phase, members
+        return rank, phase, members, 0
     if _replace(team, BUSY, 1) != 0:
-        return ALONE, 0, 1, 1
+        return 0, 1, 1, 1
     function, arguments = _this_call()
-    return team, 0, 1, _open(team, places, function, arguments)
+    return 0, 1, _open(team, places, function, arguments), places
 
 
 @part
@@ -368,9 +368,9 @@ def _meet(team, rank, members, phase):
 
 
 @inline
-def meet(team, rank, members, phase):
+def meet(team, places, rank, members, phase):
     """The members of the next phase, when all have done their shares of this one."""
-    if team == ALONE:
+    if team is NEVER or places == 1:
         return members
     return _meet(team, rank, members, phase)
 
@@ -385,9 +385,9 @@ def _close(team, members, places):
 
 
 @inline
-def leave(team, rank, members, places):
+def leave(team, places, rank, members):
     """There are no more phases; `members` as of the last `meet`."""
-    if team == ALONE:
+    if team is NEVER or places == 1:
         return
     if rank == 0:
         _close(team, members, places)

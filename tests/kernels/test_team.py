@@ -28,7 +28,7 @@ def work(phases, cells, done, members_of, lag, words, places):
     lag : turns of an idle loop before a share, by phase and rank.
     """
     width = cells.shape[1]
-    words, rank, phase, members = team.join(words, places)
+    rank, phase, members, places = team.join(words, places)
     while phase <= phases:
         for _ in range(lag[phase, rank]):
             team._pause()
@@ -38,9 +38,9 @@ def work(phases, cells, done, members_of, lag, words, places):
             cells[phase, j] = (3 * cells[phase - 1, j] + following + 1) % MODULUS
             done[phase, j] += 1
         members_of[phase, rank] = members
-        members = team.meet(words, rank, members, phase)
+        members = team.meet(words, places, rank, members, phase)
         phase += 1
-    team.leave(words, rank, members, places)
+    team.leave(words, places, rank, members)
 
 
 @njit(error_model="numpy")
@@ -101,7 +101,7 @@ def compiled() -> None:
 
 def test_one_thread_needs_no_team() -> None:
     call = Call(1)
-    work(call.phases, *call.arrays, team.ALONE, 3)
+    work(call.phases, *call.arrays, team.ALONE, 1)
     assert (call.check() == 1).all()
 
 
