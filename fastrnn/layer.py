@@ -54,7 +54,7 @@ class Layer(Single, ABC):
     dtype : dtype
         float32 if all weights are, else float64; every call computes in it.
     threads : int
-        Threads that one large call is spread over.
+        Threads that a call is spread over where that pays.
     training : bool
         Whether the weights are packed for `backward` too.
     """

@@ -386,8 +386,8 @@ class LSTM(Layer):
         ``Wf Wi Wc Wo (n_a, n_a + n_x)`` on ``[a_prev; xt]``, ``bf bi bc bo (n_a, 1)``, as for
         `lstm_forward`; other keys are not looked at.
     threads : int
-        Threads that one large call is spread over, at most one for each CPU; the results are
-        the same to the bit.
+        Threads that a call is spread over where that pays, at most one for each CPU; the
+        results are the same to the bit.
     training : bool
         Whether to pack the weights for `backward` too.
 

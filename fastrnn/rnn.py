@@ -303,8 +303,8 @@ class RNN(Layer):
         ``Wax (n_a, n_x)``, ``Waa (n_a, n_a)``, ``ba (n_a, 1)``, as for `rnn_forward`; other
         keys are not looked at.
     threads : int
-        Threads that one large call is spread over, at most one for each CPU; the results are
-        the same to the bit.
+        Threads that a call is spread over where that pays, at most one for each CPU; the
+        results are the same to the bit.
     training : bool
         Whether to pack the weights for `backward` too.
 
