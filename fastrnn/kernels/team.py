@@ -94,26 +94,22 @@ def _write(typingctx, team, index, value):
     return types.void(types.intp, types.intp, types.intp), codegen
 
 
-@intrinsic
-def _add(typingctx, team, index, value):
-    """Add to a word; what it was."""
+def _atomic(operation):
+    """A function that changes a word and returns what it was."""
 
-    def codegen(context, builder, sig, args):
-        team, index, value = args
-        return builder.atomic_rmw("add", _word(builder, team, index), value, "acq_rel")
+    @intrinsic
+    def change(typingctx, team, index, value):
+        def codegen(context, builder, sig, args):
+            team, index, value = args
+            return builder.atomic_rmw(operation, _word(builder, team, index), value, "acq_rel")
 
-    return types.intp(types.intp, types.intp, types.intp), codegen
+        return types.intp(types.intp, types.intp, types.intp), codegen
+
+    return change
 
 
-@intrinsic
-def _replace(typingctx, team, index, value):
-    """Write a word; what it was."""
-
-    def codegen(context, builder, sig, args):
-        team, index, value = args
-        return builder.atomic_rmw("xchg", _word(builder, team, index), value, "acq_rel")
-
-    return types.intp(types.intp, types.intp, types.intp), codegen
+_add = _atomic("add")
+_replace = _atomic("xchg")
 
 
 @intrinsic

@@ -137,8 +137,10 @@ def main() -> None:
 
     assert (simd.ARM, simd.HAS_FMA, simd.VECTOR_BITS) == (True, True, 128)
     simd.ROWS = options.rows or simd.ROWS
-    for dtype in [options.dtype] if options.dtype else ["float32", "float64"]:
-        kernels = {kernel.py_func.__name__: (kernel, types) for kernel, types in signatures(dtype)}
+    dtypes = [options.dtype] if options.dtype else ["float32", "float64"]
+    # All of them first: what has been compiled for ARM cannot be called.
+    for dtype, found in [(dtype, signatures(dtype)) for dtype in dtypes]:
+        kernels = {kernel.py_func.__name__: (kernel, types) for kernel, types in found}
         for name in options.kernel or kernels:
             loops = check(assembly(*kernels[name]), dtype)
             print(f"{name} {dtype}: product loops {loops or 'none'}", flush=True)
