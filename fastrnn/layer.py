@@ -16,14 +16,14 @@ from numpy import ndarray
 
 from .checks import Array, Axes, checked, common_dtype, is_ready, ready, sequence, weights
 from .forks import await_before_forks, renew_after_forks
-from .kernels._jit import Late
+from .kernels._jit import made
 from .kernels.team import ALONE, FEW_ROWS
 from .packing import aligned, backward_size, forward_size, padded
-from .threads import Crew, Threads, cpu_count
+from .threads import Crew, Threads, cpu_count, shared_threads
 from .workspace import Single, Weights, Workspace
 
 # What another thread pays for: bytes of weights, as often as they are multiplied,
-WOKEN_WORK = 80_000_000  # in a call, if it has to be woken,
+WOKEN_WORK = 200_000_000  # in a call, if it has to be woken,
 AWAKE_WORK = 4_000_000  # if it is awake,
 STEP_WORK = 800_000  # and in each step.
 PACKING = 8  # steps in the time of packing
@@ -32,12 +32,12 @@ PACKING = 8  # steps in the time of packing
 class Kernels(NamedTuple):
     """The kernels of a cell; their arguments stand at the calls in `Layer`."""
 
-    pack: Late
-    forward: Late
-    step: Late
-    backward: Late
-    short_forward: Late
-    short_backward: Late
+    pack: Callable[..., Any]
+    forward: Callable[..., Any]
+    step: Callable[..., Any]
+    backward: Callable[..., Any]
+    short_forward: Callable[..., Any]
+    short_backward: Callable[..., Any]
 
 
 class Layer(Single, ABC):
@@ -78,7 +78,8 @@ class Layer(Single, ABC):
         self._shapes = {key: w.shape for key, w in zip(self._keys, found, strict=True)}
         self._threads: Threads | None = None
         self.lock = threading.RLock()  # a signal's handler may come in the middle of `update`
-        self._step = self._kernels.step.compiled
+        self._kernels = Kernels(*map(made, self._kernels))  # each call would go through `Late`
+        self._step = self._kernels.step
         self._state_count = len(self._state)  # one or two
         self._single = self._state_count == 1
         self._nothing = (np.empty((0, 0), self._dtype),) * self._state_count
@@ -524,7 +525,7 @@ class Layer(Single, ABC):
         if crew.members == 1:
             kernel(*arguments, ALONE, 1)
         else:
-            self._own_threads().lead(kernel, arguments, crew)
+            self._helpers().lead(kernel, arguments, crew)
 
     def _crew(self, T: int, B: int) -> Crew:
         """Threads that pay in a pass."""
@@ -533,14 +534,11 @@ class Layer(Single, ABC):
         most = min(self._most, 1 + step // STEP_WORK)
         return Crew(*(min(most, 1 + T * step // least) for least in (AWAKE_WORK, WOKEN_WORK)))
 
-    def _own_threads(self) -> Threads:
-        """The layer's threads in this process: a fork has none of its parent's."""
+    def _helpers(self) -> Threads:
+        """The threads of this process; the layer keeps them."""
         threads = self._threads
         if threads is None or threads.process != os.getpid():
-            with self.lock:
-                threads = self._threads
-                if threads is None or threads.process != os.getpid():
-                    self._threads = threads = Threads(self, self._most)
+            self._threads = threads = shared_threads()
         return threads
 
 

@@ -16,6 +16,8 @@ from .kernels import team
 
 PATIENCE = 3000  # looks for who has been woken: some tens of microseconds
 HOT = 1e-4  # seconds from a call to the next, in which a thread stays awake
+AGAIN = 1e-3  # seconds until threads that have fallen asleep between such calls are called again
+CROWDED = 1e-2  # seconds in which more calls than there are CPUs for may come again
 
 
 def cpu_count() -> int:
@@ -63,47 +65,52 @@ class Words:
 def compile_waiting() -> None:
     """Compile what threads call when they begin."""
     words = Words(team.size(1))
-    team.serve(words.address, True)
+    team.serve(words.address, 0, False)
     team.cpu()
 
 
-class Threads:
-    """Threads that end with their owner.
+class Helpers:
+    """Threads that help whoever leads, one call at a time.
 
     They need nothing but the GIL, to wake and to go to sleep, and no lock of Numba's, which who
     waits for them may hold.  A thread touches the arrays of a call only while its leader is in the
-    kernel, so no call that is cut short leaves anything running.
+    kernel, so no call that is cut short leaves anything running.  They end when this does.
     """
 
-    def __init__(self, owner: Any, most: int) -> None:
+    def __init__(self, places: int) -> None:
         self.process = os.getpid()
         self._queue: SimpleQueue[Any] = SimpleQueue()
-        # That it is put there when the owner dies ends the threads.  No signal comes in between.
-        self._owner = weakref.ref(owner, self._queue.put)
-        self._words = Words(team.size(most))
-        self._threads: list[threading.Thread] = []
-        self._lock = threading.RLock()  # a signal's handler may call the layer
+        # That it is put there when this dies ends the threads.  No signal comes in between.
+        self._end = weakref.ref(self, self._queue.put)
+        self._words = Words(team.size(places))
         self._words[team.PATIENCE] = PATIENCE
-        self._called = 0  # for the last call
-        self._end = 0.0  # of that
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.RLock()  # a signal's handler may call a layer
+        self._last_end = self._last_call = 0.0
         _all.add(self)
 
-    def lead(self, kernel: Callable[..., None], arguments: tuple[Any, ...], crew: Crew) -> None:
-        """Call a kernel, and let threads help, as many as can be had.
+    def lead(
+        self, kernel: Callable[..., None], arguments: tuple[Any, ...], members: int, woken: int
+    ) -> None:
+        """Call a kernel, and let threads help.
 
-        One call at a time has help.
+        members, woken : with the leader, if they are awake, and if they have to be woken.
         """
         words = self._words
-        helpers, called = crew.members - 1, crew.woken - 1
         begin = perf_counter()
-        if called:
-            self._call(called)
-        if called != self._called:  # should another leader see it, it waits for more or for fewer
-            words[team.CALLED] = self._called = called
-        kernel(*arguments, words.address, 1 + min(helpers, len(self._threads)))
-        if not called and begin - self._end < HOT and words[team.AWAKE] < helpers:
-            self._call(helpers)  # for the next call
-        self._end = perf_counter()
+        if woken > 1:
+            self._call(woken - 1)
+            words[team.CALLED] = woken - 1
+        kernel(*arguments, words.address, min(members, 1 + len(self._threads)))
+        if (
+            woken == 1 < members
+            and begin - self._last_end < HOT
+            and begin - self._last_call > AGAIN
+            and words[team.AWAKE] < members - 1
+        ):
+            self._call(members - 1)  # for the next call
+            self._last_call = begin
+        self._last_end = perf_counter()
 
     def _call(self, count: int) -> None:
         """Wake so many threads, or as many as can be had."""
@@ -115,48 +122,102 @@ class Threads:
 
     def _start(self, count: int) -> None:
         """Have so many threads, or as many as can be had."""
+        if _all_end:
+            return
         compile_waiting()
         with self._lock:
             while len(self._threads) < count:
                 thread = threading.Thread(
                     target=_serve,
-                    args=(self._queue, self._owner, self._words),
+                    args=(self._queue, self._end, self._words),
                     name="fastrnn",
                     daemon=True,
                 )
                 self._threads.append(thread)  # first, or an interrupt could leave it unknown
                 try:
                     thread.start()
-                except RuntimeError:  # "can't start new thread"
-                    self._threads.remove(thread)
+                except BaseException as error:
+                    if thread.ident is None:
+                        self._threads.remove(thread)
+                    if not isinstance(error, RuntimeError):  # "can't start new thread"
+                        raise
                     return
 
     def end(self) -> None:
         """Let the threads end, and wait for it."""
-        self._queue.put(self._owner)
-        for thread in self._threads:
+        # Taken away, so that who still calls a layer does not keep them awake.
+        ending, self._threads = self._threads, []
+        self._queue.put(self._end)
+        for thread in ending:
             with contextlib.suppress(RuntimeError):  # an interrupt kept it from being started
                 thread.join()
 
 
-_all: weakref.WeakSet[Threads] = weakref.WeakSet()
+class Threads:
+    """The threads that help with the calls of all layers of a process.
+
+    Layers that are called in turn have the same helpers, which are awake then; calls at the same
+    moment have some each, as far as there are CPUs for all.
+    """
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._cpus = cpu_count()
+        self._idle: list[Helpers] = []  # last the one that has just helped
+        self._at_work: dict[Helpers, int] = {}  # threads of each call
+        self._crowded = 0.0  # when there were last more of them than CPUs
+
+    def lead(self, kernel: Callable[..., None], arguments: tuple[Any, ...], crew: Crew) -> None:
+        """Call a kernel, and let threads help, as many as can be had."""
+        begin = perf_counter()
+        free = self._cpus - sum(self._at_work.values())
+        if free < min(crew.members, self._cpus):
+            self._crowded = begin
+        members = 1 if begin - self._crowded < CROWDED else min(crew.members, free)
+        try:
+            helpers = self._idle.pop()
+        except IndexError:
+            helpers = Helpers(self._cpus)
+        try:
+            self._at_work[helpers] = members
+            helpers.lead(kernel, arguments, members, min(crew.woken, members))
+        finally:
+            self._at_work.pop(helpers, None)
+            self._idle.append(helpers)
+
+
+def shared_threads() -> Threads:
+    """Those of this process, which end when nobody keeps them any more."""
+    global _shared
+    threads = None if _shared is None else _shared()
+    if threads is None or threads.process != os.getpid():  # a fork has none of its parent's
+        threads = Threads()
+        _shared = weakref.ref(threads)
+    return threads
+
+
+_shared: weakref.ref[Threads] | None = None
+_all: weakref.WeakSet[Helpers] = weakref.WeakSet()
+_all_end = False
 
 
 @atexit.register
 def _end_all() -> None:
     """Compiled code must outlive its last call."""
-    for threads in list(_all):
-        if threads.process == os.getpid():
-            threads.end()
+    global _all_end
+    _all_end = True
+    for helpers in list(_all):
+        if helpers.process == os.getpid():
+            helpers.end()
 
 
-def _serve(queue: SimpleQueue[Any], owner: weakref.ref[Any], words: Words) -> None:
+def _serve(queue: SimpleQueue[Any], end: weakref.ref[Any], words: Words) -> None:
     while True:
         called_from = queue.get()
-        if called_from is owner:
-            queue.put(owner)  # for the others
+        if called_from is end:
+            queue.put(end)  # for the others
             return
         _move_from(called_from)
-        if team.serve(words.address, False):
+        if team.serve(words.address, team.LINGER, False):
             _move_from(team.cpu())
-            team.serve(words.address, True)
+            team.serve(words.address, team.LINGER, False)

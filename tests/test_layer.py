@@ -22,7 +22,7 @@ from tests.cells import CELLS, Cell, Sizes, in_type
 from tests.compare import assert_close, assert_same_bits, copied, same_bits
 from tests.problems import Problem, normal
 from tests.sequences import FORMS, unaligned
-from tests.threads import in_every_call
+from tests.threads import in_chunks, in_every_call
 
 Array = NDArray[Any]
 
@@ -451,9 +451,8 @@ def test_chunks_of_the_input_product_change_nothing(
 ) -> None:
     run = Run(cell, (5, 17, 3, 7, 1), dtype)
     expected = run()
-    monkeypatch.setattr(fastrnn.packing, "CHUNK_BYTES", 1)
     for steps in (1, 2, 5):  # which do not divide the seven
-        monkeypatch.setattr(fastrnn.packing, "CHUNK_ROWS", 3 * steps)
+        in_chunks(3 * steps, monkeypatch.setattr)
         assert fastrnn.packing.chunk(7, 3, 17, run.layer.dtype) == steps
         assert_same_bits(run(), expected)
 

@@ -1,4 +1,4 @@
-"""Layers that spread even the smallest call over threads, on any machine."""
+"""Layers that spread even the smallest call over threads, on any machine, or cut it in chunks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 import fastrnn.layer
+import fastrnn.lstm
+import fastrnn.packing
+import fastrnn.rnn
 import fastrnn.threads
+
+
+def in_chunks(rows: int, put: Callable[[Any, str, Any], None]) -> None:
+    """Let input products be taken for so many rows at once.
+
+    put : a monkeypatch's `setattr`.
+    """
+    put(fastrnn.packing, "CHUNK_BYTES", 1)
+    put(fastrnn.packing, "CHUNK_ROWS", rows)
+    fresh = getattr(fastrnn.packing.chunk, "__wrapped__", fastrnn.packing.chunk)
+    for module in fastrnn.packing, fastrnn.rnn, fastrnn.lstm:
+        put(module, "chunk", fresh)  # which remembers nothing
 
 
 def in_every_call(put: Callable[[Any, str, Any], None] = setattr, awaited: bool = True) -> None:
@@ -16,6 +31,9 @@ def in_every_call(put: Callable[[Any, str, Any], None] = setattr, awaited: bool 
     """
     for work in "WOKEN_WORK", "AWAKE_WORK", "STEP_WORK":
         put(fastrnn.layer, work, 1)
-    put(fastrnn.layer, "cpu_count", lambda: 64)
+    for module in fastrnn.layer, fastrnn.threads:
+        put(module, "cpu_count", lambda: 64)
+    put(fastrnn.threads, "_shared", None)  # they know how many CPUs there were
+    put(fastrnn.threads, "CROWDED", 0)
     if awaited:
         put(fastrnn.threads, "PATIENCE", 2_000_000)

@@ -133,12 +133,13 @@ class Late:
     """In the place of a compiled function until Python calls it or a kernel calls it.
 
     Numba asks it for what it asks any compiled function for, and gets the answers of one that
-    is made at the first question, and that the module has from then on.  A process that finds
+    is made at the first question, and that its module has from then on.  A process that finds
     its kernels on disk never makes what they were made of.
     """
 
+    _compiled = None
+
     def __init__(self, function, make):
-        self._compiled = None
         self._make = make
         functools.update_wrapper(self, function)
 
@@ -158,7 +159,14 @@ class Late:
         return self.compiled(*arguments)
 
     def __getattr__(self, name):
+        if name.startswith("__"):  # of Python's own protocols
+            raise AttributeError(name)
         return getattr(self.compiled, name)
+
+
+def made(function):
+    """A function that a module has, itself, be it late or not."""
+    return function.compiled if isinstance(function, Late) else function
 
 
 def late(make):

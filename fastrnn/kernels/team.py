@@ -10,8 +10,8 @@ Python: the leader writes down where both are.  It returns when no helper is in 
 
 A team is a row of int64 words in memory, each in a place of its own (`WORD` apart):
 
-    BUSY             whether somebody leads; another's call goes without
-    CALLED           how many were woken for the call
+    BUSY             whether somebody leads
+    CALLED           how many have been woken for the next call
     PATIENCE         how often the leader looks for them before the first phase
     AWAKE            how many threads look for a call
     OPEN             how many more may come to help
@@ -50,8 +50,8 @@ MEMBER = 3
 FEW_ROWS = 4  # rows that take as long as fewer: the weights have to come
 MEMBERS_BITS = 16  # of a plan, below the phase
 OVER = 1 << 40  # a phase that no call comes to
-LINGER = 5_000  # looks for a call: to sleep and be woken takes longer
-BRIEFLY = 100  # looks for who is awake: one or two microseconds
+LINGER = 5_000  # looks for a call, some tenth of a millisecond: to be woken takes as long
+BRIEFLY = 100  # looks for who is awake: some microseconds
 FOREVER = 1 << 62  # looks at a thread that is in the kernel
 RELAXED = 500  # looks, between which a waiting thread lets others run
 ANYONE = -1  # who is waited for, wherever that runs
@@ -236,8 +236,8 @@ def cpu():
 def _await(team, word, least, looks, other):
     """Whether the word, which `other` writes, is at least so much within so many looks.
 
-    It yields only to a thread that was on this CPU: where anything else wants to run, the rest of
-    its time is lost.
+    Where it is known who, it yields only if that was on this CPU: to anything else that wants to
+    run, the rest of its time would be lost.
     """
     for look in range(1, looks + 1):
         if _read(team, word) >= least:
@@ -250,22 +250,23 @@ def _await(team, word, least, looks, other):
 
 
 @kernel
-def serve(team, here):
-    """Help with calls, until none has come for a while; whether the next is led on this CPU.
+def serve(team, looks, anywhere):
+    """Help with calls, until none has come within so many looks.
 
-    here : help there, too.
+    anywhere : help on the CPU of the leader, too.
+    Returns True if it left because a call is led there.
     """
     _add(team, AWAKE, 1)
-    look, left, beside = 0, LINGER, False
+    look, left, beside = 0, looks, False
     while left > 0 and not beside:
         look += 1
         free = _read(team, OPEN)
         if free > 0:
-            beside = not here and KNOWS_CPU and _read(team, CPU) == _cpu()
+            beside = KNOWS_CPU and not anywhere and _read(team, CPU) == _cpu()
             if not beside and _replace_if(team, OPEN, free, free - 1):
                 _run(_read(team, FUNCTION), _read(team, ARGUMENTS))
                 _add(team, GONE, 1)
-                left = LINGER
+                left = looks
             continue
         # While there is a call that needs no more help, the next one may be near.
         if _read(team, BUSY) == 0 or look % 8 == 0:
@@ -302,6 +303,8 @@ def _plan(team, phase, members):
 @part
 def _open(team, places, function, arguments):
     """Let others come to a call for which there are so many places; who is there to begin it."""
+    before = _read(team, ARRIVED)  # who did not come then may be kept from it by other work
+    _write(team, BUSY, 1)
     for word in (ARRIVED, GONE, PLAN, PLAN + 1):
         _write(team, word, 0)
     for other in range(1, places):
@@ -312,11 +315,11 @@ def _open(team, places, function, arguments):
     _write(team, ARGUMENTS, arguments)
     _write(team, CPU, _cpu())
     _write(team, OPEN, places - 1)
-    called = min(places - 1, _read(team, CALLED))
+    called = min(places - 1, _replace(team, CALLED, 0))
     if called > 0:
         _await(team, ARRIVED, called, _read(team, PATIENCE), ANYONE)
     else:
-        _await(team, ARRIVED, min(places - 1, _read(team, AWAKE)), BRIEFLY, ANYONE)
+        _await(team, ARRIVED, min(places - 1, before, _read(team, AWAKE)), BRIEFLY, ANYONE)
     return _plan(team, 1, 1)
 
 
@@ -344,8 +347,6 @@ def join(team, places):
     if places == 0:
         rank, phase, members = _come(team)
         return rank, phase, members, 0
-    if _replace(team, BUSY, 1) != 0:
-        return 0, 1, 1, 1
     function, arguments = _this_call()
     return 0, 1, _open(team, places, function, arguments), places
 

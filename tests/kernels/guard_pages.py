@@ -118,9 +118,11 @@ def main() -> None:
     at_end = sys.argv[1] == "end"
     in_every_call()
     packing.CHUNK_BYTES = 1
+    packing.chunk.cache_clear()
     packing.CHUNK_ROWS = 4  # two steps of two examples, then the third alone
     for module in (head, layer, lstm, rnn):
         module.aligned = fenced_pieces  # type: ignore[attr-defined]
+        module.aligned_if_large = fenced_pieces  # type: ignore[attr-defined]
     for module in (activations, head, lstm, packing, rnn, threads):
         module.np = FencedNumPy()  # type: ignore[attr-defined]
     if sys.argv[1:] == ["end", "fault"]:  # to see that the fence holds

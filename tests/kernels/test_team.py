@@ -71,7 +71,7 @@ class Call:
         self.is_over = True
 
     def help_out(self) -> None:
-        team.serve(self.words.address, True)
+        team.serve(self.words.address, team.LINGER, True)
 
     def help_in_the_end(self) -> None:
         """Help, however late the leader begins."""
@@ -153,6 +153,7 @@ def test_the_same_team_for_one_call_after_another() -> None:
     for seed in range(50):
         again = Call(3, longest=100, seed=seed)
         again.words = call.words
+        again.words[team.CALLED] = 2
         threads = [threading.Thread(target=again.help_in_the_end) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -180,21 +181,13 @@ def test_who_helps_does_not_wait_for_a_leader_that_never_begins() -> None:
     assert (call.check() == 1).all()
 
 
-def test_a_call_beside_another_goes_without_help() -> None:
-    call = Call(2, patience=10**9)
-    call.words[team.BUSY] = 1
-    call.lead()
-    assert (call.check() == 1).all()
-    assert (call.words[team.BUSY], call.words[team.OPEN]) == (1, 0)
-
-
 def test_who_waits_for_a_call_is_awake_and_goes_to_sleep() -> None:
     words = Words(team.size(2))
     seen = threading.Event()
 
     def wait() -> None:
         while not seen.is_set():
-            team.serve(words.address, True)
+            team.serve(words.address, team.LINGER, True)
 
     thread = threading.Thread(target=wait)
     thread.start()
@@ -212,7 +205,11 @@ def test_who_waits_does_so_longer_while_somebody_leads() -> None:
     def least_time(busy: int) -> float:
         """Seconds of a call, the least of some: a busy machine can stretch any one of them."""
         words[team.BUSY] = busy
-        return min(timeit.repeat(lambda: team.serve(words.address, True), number=10, repeat=10))
+        return min(
+            timeit.repeat(
+                lambda: team.serve(words.address, team.LINGER, True), number=10, repeat=10
+            )
+        )
 
     assert least_time(1) > 3 * least_time(0)
 
@@ -228,7 +225,7 @@ def test_who_is_on_the_cpu_of_the_leader_says_so() -> None:
         for there in (cpu, cpu + 1):
             words[team.CPU] = there
             words[team.OPEN] = 1 if there == cpu else 0
-            said.append(team.serve(words.address, False))
+            said.append(team.serve(words.address, team.LINGER, False))
 
     thread = threading.Thread(target=look)
     thread.start()

@@ -24,7 +24,7 @@ from tests.cells import CELLS, LSTM, Cell
 from tests.compare import assert_same_bits, copied, same_bits
 from tests.problems import normal
 from tests.stress import interrupts
-from tests.threads import in_every_call
+from tests.threads import in_chunks, in_every_call
 
 T, B, D, H = 6, 7, 5, 17
 THREADS = 16
@@ -314,8 +314,7 @@ def test_an_error_before_the_kernel_is_raised_and_does_no_harm(
 def test_threads_that_come_late(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are taken in between any two steps, in the middle of a chunk of them, too."""
     monkeypatch.setattr(fastrnn.threads, "PATIENCE", 0)
-    monkeypatch.setattr(fastrnn.packing, "CHUNK_BYTES", 1)
-    monkeypatch.setattr(fastrnn.packing, "CHUNK_ROWS", 12)
+    in_chunks(12, monkeypatch.setattr)
     rng = np.random.default_rng(0)
     monkeypatch.setattr(fastrnn.threads, "_move_from", lambda _: time.sleep(rng.uniform(0, 1e-3)))
     admitted: set[int] = set()
@@ -336,11 +335,12 @@ def test_threads_that_come_late(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> 
             h, _ = layer.forward(x, None, ws)
             h = h.copy()
             if layer._threads:
-                admitted.add(layer._threads._words[ADMITTED + MEMBER])
+                (helpers,) = layer._threads._idle
+                admitted.add(helpers._words[ADMITTED + MEMBER])
                 time.sleep(0.002)  # they fall asleep
             results.append(copied({"h": h} | layer.backward(dh, None, ws)))
             if layer._threads:
-                admitted.add(layer._threads._words[ADMITTED + MEMBER])
+                admitted.add(helpers._words[ADMITTED + MEMBER])
         assert_same_bits(*results)
     assert len(admitted - {0, OVER}) > 2 or CPUS < 2
 
@@ -362,7 +362,8 @@ def test_a_call_waits_for_no_thread_that_is_busy_elsewhere(
     layer.forward(x)
     del x
     assert seen() is None
-    assert layer._own_threads()._queue.qsize() <= 2
+    (helpers,) = layer._helpers()._idle
+    assert helpers._queue.qsize() <= 2
     busy.set()
     assert_same_bits(task.run(layer), expected)
 
@@ -561,7 +562,9 @@ def test_a_thread_that_never_started_does_not_keep_the_others_from_ending() -> N
     task = Task(LSTM)
     layer = LSTM.layer(task.parameters, 3)
     task.run(layer)
-    threads = layer._own_threads()
-    threads._threads.insert(0, Halfway())
-    threads.end()
-    assert not any(thread.is_alive() for thread in threads._threads)
+    (helpers,) = layer._helpers()._idle
+    threads = helpers._threads
+    threads.insert(0, Halfway())
+    helpers.end()
+    assert not any(thread.is_alive() for thread in threads[1:])
+    assert_same_bits(task.run(layer), task.run(LSTM.layer(task.parameters)))
