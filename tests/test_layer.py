@@ -418,6 +418,7 @@ def test_all_members_of_a_team_do_a_share(
 ) -> None:
     in_every_call(monkeypatch.setattr)
     run = Run(cell, (5, 17, 13, 4, 1), dtype, threads=3)
+    run()  # who has been woken sleeps again while a kernel is compiled
     ws = run.layer.workspace(4, 13)
     for array in (*ws.forward, *ws.backward):
         if isinstance(array, np.ndarray):
