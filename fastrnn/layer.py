@@ -4,7 +4,6 @@ Arrays are time-major here: ``x (T, B, D)``, ``h (T, B, H)``.  A cell is a subcl
 `Layer` with a subclass of `Workspace`: its weights, its buffers, its kernels.
 """
 
-import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -525,7 +524,8 @@ class Layer(Single, ABC):
         if crew.members == 1:
             kernel(*arguments, ALONE, 1)
         else:
-            self._helpers().lead(kernel, arguments, crew)
+            self._threads = threads = shared_threads()  # which somebody has to keep
+            threads.lead(kernel, arguments, crew)
 
     def _crew(self, T: int, B: int) -> Crew:
         """Threads that pay in a pass."""
@@ -533,13 +533,6 @@ class Layer(Single, ABC):
         step = rows * self._gates * self._H * (self._H + self._D) * self._dtype.itemsize
         most = min(self._most, 1 + step // STEP_WORK)
         return Crew(*(min(most, 1 + T * step // least) for least in (AWAKE_WORK, WOKEN_WORK)))
-
-    def _helpers(self) -> Threads:
-        """The threads of this process; the layer keeps them."""
-        threads = self._threads
-        if threads is None or threads.process != os.getpid():
-            self._threads = threads = shared_threads()
-        return threads
 
 
 def _flag(argument: str, value: Any) -> bool:

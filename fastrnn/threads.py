@@ -17,7 +17,7 @@ from .kernels import team
 PATIENCE = 3000  # looks for who has been woken: some tens of microseconds
 HOT = 1e-4  # seconds from a call to the next, in which a thread stays awake
 AGAIN = 1e-3  # seconds until threads that have fallen asleep between such calls are called again
-CROWDED = 1e-2  # seconds in which more calls than there are CPUs for may come again
+CROWDED = 1e-2  # seconds without help after calls that there were not CPUs enough for
 
 
 def cpu_count() -> int:
@@ -103,7 +103,8 @@ class Helpers:
             words[team.CALLED] = woken - 1
         kernel(*arguments, words.address, min(members, 1 + len(self._threads)))
         if (
-            woken == 1 < members
+            members > 1
+            and woken == 1
             and begin - self._last_end < HOT
             and begin - self._last_call > AGAIN
             and words[team.AWAKE] < members - 1
@@ -187,7 +188,7 @@ class Threads:
 
 
 def shared_threads() -> Threads:
-    """Those of this process, which end when nobody keeps them any more."""
+    """Those of this process; they end when nobody keeps them any more."""
     global _shared
     threads = None if _shared is None else _shared()
     if threads is None or threads.process != os.getpid():  # a fork has none of its parent's

@@ -94,6 +94,7 @@ SKIPPED |= {"__all__", "__slots__", "STRIP", "DEPTH", "CHUNK_BYTES", "LARGE_BYTE
 SKIPPED |= {"STREAM", "finish_streams", "is_short", "STEP_ROWS", "SHORT_STEPS", "ASIDE"}
 SKIPPED |= {"CHUNK_ROWS", "PACKING", "FEW", "NEAR", "APART", "_keep_rolled", "_say_nothing"}
 SKIPPED |= {"WOKEN_WORK", "AWAKE_WORK", "STEP_WORK", "_crew", "PATIENCE", "BRIEFLY", "HOT"}
+SKIPPED |= {"AGAIN", "CROWDED", "SMALL"}
 SKIPPED |= {"LINGER", "RELAXED", "WORD", "_pause"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.

@@ -13,10 +13,10 @@ import fastrnn.threads
 from fastrnn.kernels import team
 
 
-def in_chunks(rows: int, put: Callable[[Any, str, Any], None]) -> None:
+def in_chunks(rows: int, put: Callable[[Any, str, Any], None] = setattr) -> None:
     """Let input products be taken for so many rows at once.
 
-    put : a monkeypatch's `setattr`.
+    put : `setattr`, or a monkeypatch's.
     """
     put(fastrnn.packing, "CHUNK_BYTES", 1)
     put(fastrnn.packing, "CHUNK_ROWS", rows)

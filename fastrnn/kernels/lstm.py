@@ -316,7 +316,7 @@ def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, tea
     w_x = weights + across
     w_h = w_x + across * D
     apart = steps * B
-    rank, phase, members, places = join(team, places)
+    rank, phase, members = join(team, places)
     t = phase - 1
     s = t % steps  # of those whose inputs' products are there
     while t < T:
@@ -374,7 +374,7 @@ def backward_steps(
     `dh` and `dc` go from the last state's further gradient to the first state's.
     scratch : for each member, `scratch_row` elements apart; may be `weights`, which are read first.
     """
-    rank, phase, members, places = join(team, places)
+    rank, phase, members = join(team, places)
     while phase <= T + 1:
         b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(dh))
         rows = b1 - b0
@@ -453,7 +453,7 @@ def lstm_pack(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, backward, team, p
     w_f, w_i, w_c, w_o = pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o)
     b_f, b_i, b_c, b_o = pointer(b_f), pointer(b_i), pointer(b_c), pointer(b_o)
     forward, backward = pointer(forward), pointer(backward)
-    rank, phase, members, places = join(team, places)
+    rank, phase, members = join(team, places)
     if phase == 1:
         j0, j1 = share(rank, members, H, lanes(forward))
         if large:

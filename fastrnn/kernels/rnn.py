@@ -98,7 +98,7 @@ def forward_steps(x, weights, h, T, B, D, H, steps, team, places):
     """All steps, each a phase of the team; the inputs' products `steps` at a time."""
     w_x = weights + padded(weights, H)
     w_h = w_x + paneled(weights, H) * D
-    rank, phase, members, places = join(team, places)
+    rank, phase, members = join(team, places)
     t = phase - 1
     s = t % steps  # of those whose inputs' products are there
     while t < T:
@@ -135,7 +135,7 @@ def backward_steps(
     `dh` goes from the last state's further gradient to the first state's.
     scratch : for each member, `scratch_row` elements apart; may be `weights`, which are read first.
     """
-    rank, phase, members, places = join(team, places)
+    rank, phase, members = join(team, places)
     while phase <= T + 1:
         b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(dh))
         rows = b1 - b0
@@ -212,7 +212,7 @@ def rnn_pack(w_ax, w_aa, b_a, forward, backward, team, places):
     large = forward.nbytes + backward.nbytes > STREAM
     w_ax, w_aa, b_a = pointer(w_ax), pointer(w_aa), pointer(b_a)
     forward, backward = pointer(forward), pointer(backward)
-    rank, phase, members, places = join(team, places)
+    rank, phase, members = join(team, places)
     if phase == 1:
         j0, j1 = share(rank, members, H, WIDTH * lanes(forward))
         if large:

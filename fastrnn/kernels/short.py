@@ -36,7 +36,7 @@ def rnn_steps_forward(x, w_ax, w_aa, b_a, h, packed, packed_row, T, B, D, H, tea
     packed : for each member of the team, `packed_row` elements apart.
     """
     z = h + B * H
-    rank, phase, members, places = join(team, places)
+    rank, phase, members = join(team, places)
     packed = packed + rank * packed_row
     while phase <= T:
         j0, j1 = share(rank, members, H, lanes(h))
@@ -65,7 +65,7 @@ def rnn_steps_backward(
     scratch : for each member, `scratch_row` elements apart, `fastrnn.packing.short_backward_size`
         elements.
     """
-    rank, phase, members, places = join(team, places)
+    rank, phase, members = join(team, places)
     scratch = scratch + rank * scratch_row
     while phase <= T + 1:
         j0, j1 = share(rank, members, H, lanes(h))
@@ -200,7 +200,7 @@ def lstm_steps_forward(
 
     packed : for each member of the team, `packed_row` elements apart.
     """
-    rank, phase, members, places = join(team, places)
+    rank, phase, members = join(team, places)
     packed = packed + rank * packed_row
     while phase <= T:
         j0, j1 = share(rank, members, H, lanes(h))
@@ -267,7 +267,7 @@ def lstm_steps_backward(
         elements.
     """
     across = H + D
-    rank, phase, members, places = join(team, places)
+    rank, phase, members = join(team, places)
     joined = scratch + rank * scratch_row
     transposed = joined + padded(joined, T * B * across)
     packed = transposed + padded(joined, T * B * GATES * H)

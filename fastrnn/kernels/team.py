@@ -234,19 +234,18 @@ def cpu():
 
 @part
 def _await(team, word, least, looks, other):
-    """Whether the word, which `other` writes, is at least so much within so many looks.
+    """Wait until the word, which `other` writes, is at least so much, but for so many looks.
 
     Where it is known who, it yields only if that was on this CPU: to anything else that wants to
     run, the rest of its time would be lost.
     """
     for look in range(1, looks + 1):
         if _read(team, word) >= least:
-            return True
+            return
         if look % RELAXED == 0 and (other == ANYONE or _read(team, CPU + MEMBER * other) == _cpu()):
             _yield()
         else:
             _pause()
-    return False
 
 
 @kernel
@@ -338,17 +337,17 @@ def _come(team):
 
 @inline
 def join(team, places):
-    """Rank of this thread, the phase in which it begins, its members, and the places there are.
+    """Rank of this thread, the phase in which it begins, and that phase's members.
 
-    places : the leader's included; 0 for who helps; 1, also as the result, without a team.
+    places : for how many there are places, the leader's included; 1 without a team, 0 for who
+        helps.
     """
     if team is NEVER or places == 1:
-        return 0, 1, 1, 1
+        return 0, 1, 1
     if places == 0:
-        rank, phase, members = _come(team)
-        return rank, phase, members, 0
+        return _come(team)
     function, arguments = _this_call()
-    return 0, 1, _open(team, places, function, arguments), places
+    return 0, 1, _open(team, places, function, arguments)
 
 
 @part

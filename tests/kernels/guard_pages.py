@@ -17,7 +17,7 @@ import fastrnn
 from fastrnn import activations, head, layer, lstm, packing, rnn, threads
 from tests.cells import CELLS, Cell, convert
 from tests.problems import normal
-from tests.threads import in_every_call
+from tests.threads import in_chunks, in_every_call
 
 PAGE = mmap.PAGESIZE
 NO_ACCESS = 0
@@ -117,9 +117,7 @@ def main() -> None:
     global at_end
     at_end = sys.argv[1] == "end"
     in_every_call()
-    packing.CHUNK_BYTES = 1
-    packing.chunk.cache_clear()
-    packing.CHUNK_ROWS = 4  # two steps of two examples, then the third alone
+    in_chunks(4)  # two steps of two examples, then the third alone
     for module in (head, layer, lstm, rnn):
         module.aligned = fenced_pieces  # type: ignore[attr-defined]
         module.aligned_if_large = fenced_pieces  # type: ignore[attr-defined]

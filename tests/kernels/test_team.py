@@ -28,7 +28,7 @@ def work(phases, cells, done, members_of, lag, words, places):
     lag : turns of an idle loop before a share, by phase and rank.
     """
     width = cells.shape[1]
-    rank, phase, members, places = team.join(words, places)
+    rank, phase, members = team.join(words, places)
     while phase <= phases:
         for _ in range(lag[phase, rank]):
             team._pause()

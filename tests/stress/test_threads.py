@@ -362,7 +362,7 @@ def test_a_call_waits_for_no_thread_that_is_busy_elsewhere(
     layer.forward(x)
     del x
     assert seen() is None
-    (helpers,) = layer._helpers()._idle
+    (helpers,) = layer._threads._idle
     assert helpers._queue.qsize() <= 2
     busy.set()
     assert_same_bits(task.run(layer), expected)
@@ -562,7 +562,7 @@ def test_a_thread_that_never_started_does_not_keep_the_others_from_ending() -> N
     task = Task(LSTM)
     layer = LSTM.layer(task.parameters, 3)
     task.run(layer)
-    (helpers,) = layer._helpers()._idle
+    (helpers,) = layer._threads._idle
     threads = helpers._threads
     threads.insert(0, Halfway())
     helpers.end()
