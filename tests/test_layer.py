@@ -899,6 +899,34 @@ def test_update_in_another_type_keeps_the_layer_type(cell: Cell, B: int, copy: b
 @each_cell
 @each_type
 @pytest.mark.parametrize(
+    "sizes",
+    [
+        (1, 1, 1, 1, 1),
+        (0, 9, 4, 1, 1),
+        (40, 70, 9, 1, 1),
+        (70, 40, 16, 1, 1),
+        (33, 65, 1, 1, 1),
+        (3, 17, 4, 2, 1),
+        (130, 40, 1, 4, 1),
+    ],
+    ids=str,
+)
+def test_threads_change_nothing_by_weights_as_they_lie(
+    cell: Cell, sizes: Sizes, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_every_call(monkeypatch.setattr)
+    expected = Run(cell, sizes, dtype)()
+    for threads in (2, 3, 20):
+        run = Run(cell, sizes, dtype, threads)
+        for _ in range(3):
+            run.layer.update(run.problem.parameters, copy=False)
+            assert_same_bits(run(), expected)
+            assert run.layer._waiting is not None  # nothing has asked for packed weights
+
+
+@each_cell
+@each_type
+@pytest.mark.parametrize(
     "sizes", [*SIZES, (0, 5, 3, 2, 1), (3, 0, 3, 2, 1), (3, 5, 0, 2, 1), (3, 5, 2, 0, 1)], ids=str
 )
 def test_weights_that_are_not_copied_give_the_same_bits(

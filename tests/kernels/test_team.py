@@ -68,6 +68,7 @@ class Call:
 
     def lead(self) -> None:
         work(self.phases, *self.arrays, self.words.address, self.places)
+        assert self.words[team.GONE] == self.words[team.ARRIVED]  # nobody is in there any more
         self.is_over = True
 
     def help_out(self) -> None:
