@@ -12,13 +12,16 @@ Operands are described in elements: ``_row`` from one row to the next.
 
 from ._jit import inline, leaf, part
 from .simd import (
+    LINE_BITS,
     ROWS,
+    VECTOR_BITS,
     WIDTH,
     lanes,
     load,
     narrow,
     paneled,
     pointer,
+    prefetch,
     rank1,
     store,
     store_full,
@@ -41,13 +44,26 @@ DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in 
 
 @leaf
 def multiply_tile(tile, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
-    """The tile's rows, from row `r` on, of ``out = start + x @ w``; all panels that it spans."""
+    """The tile's rows, from row `r` on, of ``out = start + x @ w``; all panels that it spans.
+
+    Where it has sums enough to wait for nothing else, it asks for what is read later: the first
+    tiles of a panel for a share of the next panel each, the others for the next rows, which
+    mostly lie one right after the other.
+    """
     panel = WIDTH * lanes(out)
+    line = lanes(out) * LINE_BITS // VECTOR_BITS
+    share = r // tile_rows(tile) * line
     x = x + r * x_row
+    if share < panel:
+        later, step = w + depth * (panel + share), line
+    else:
+        later, step = x + tile_rows(tile) * x_row, tile_rows(tile)
     if kept:
         tile = tile_load(tile, start + r * start_row, start_row, columns)
     for k in range(depth):
         tile = rank1(tile, w + k * panel, depth * panel, x + k, x_row)
+        if tile_rows(tile) >= 4:
+            prefetch(later + k * step)
     tile_store(tile, out + r * out_row, out_row, columns)
 
 

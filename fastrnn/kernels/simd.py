@@ -57,7 +57,10 @@ FEATURES = cpu_features()
 HAS_FMA = ARM or "fma" in FEATURES or "avx512f" in FEATURES
 HAS_MASKS = "avx512f" in FEATURES
 VECTOR_BITS, WIDTH, ROWS = tile_shape(FEATURES, ARM)
-LINES = VECTOR_BITS == 512  # a vector is a cache line: memory takes it without reading it first
+LINE_BITS = 512  # of a cache line
+LINES = (
+    VECTOR_BITS == LINE_BITS
+)  # a vector is a cache line: memory takes it without reading it first
 
 # --- types --------------------------------------------------------------------------
 
@@ -454,6 +457,20 @@ def load_full(typingctx, p):
         return _load(builder, vector, args[0])
 
     return vector(p), codegen
+
+
+@intrinsic
+def prefetch(typingctx, p):
+    """Have the line at `p` brought to the second-level cache; nothing need be there."""
+
+    def codegen(context, builder, sig, args):
+        byte, word = ir.IntType(8), ir.IntType(32)
+        where = builder.bitcast(args[0], byte.as_pointer())
+        to_read, level, data = word(0), word(2), word(1)
+        call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [where, to_read, level, data])
+        return context.get_dummy_value()
+
+    return types.void(p), codegen
 
 
 @intrinsic

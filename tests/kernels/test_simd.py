@@ -33,6 +33,7 @@ from fastrnn.kernels.simd import (
     paneled,
     pointer,
     polynomial,
+    prefetch,
     rank1,
     rank1_part,
     select_less,
@@ -178,6 +179,23 @@ def expected_operations(x: Array, y: Array, z: Array) -> list[Array]:
         np.full_like(x, 0.1 if single else 0.2), np.full_like(x, y[-1]),
         np.concatenate((x[:1], y[1:])), np.full_like(x, x.max()), y,
     ]  # fmt: skip
+
+
+@cache
+def _prefetch_kernel() -> Any:
+    @njit
+    def kernel(array, offset):
+        prefetch(pointer(array) + offset)
+
+    return kernel
+
+
+@each_type
+@pytest.mark.parametrize("offset", [0, 1 << 20, 1 << 45, -(1 << 45)])
+def test_anything_may_be_asked_for(dtype: Any, offset: int) -> None:
+    array = np.ones(3, dtype)
+    _prefetch_kernel()(array, offset)
+    assert np.array_equal(array, np.ones(3))
 
 
 @each_type
