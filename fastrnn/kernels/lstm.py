@@ -320,7 +320,7 @@ def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, tea
     t = phase - 1
     s = t % steps  # of those whose inputs' products are there
     while t < T:
-        b0, b1, j0, j1 = shares(rank, members, B, H, lanes(sums))
+        b0, b1, j0, j1 = shares(rank, members, B, H, lanes(sums), GATES * H * H, H)
         rows = b1 - b0
         if s == 0:
             n = min(steps, T - t)
@@ -376,7 +376,9 @@ def backward_steps(
     """
     rank, phase, members = join(team, places)
     while phase <= T + 1:
-        b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(dh))
+        b0, b1, j0, j1 = shares(
+            rank, members, B, H, HALF * lanes(dh), GATES * H * H, GATES * H
+        )  # fmt: skip
         rows = b1 - b0
         dh_b = dh + b0 * H
         t = T - phase

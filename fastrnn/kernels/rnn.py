@@ -102,7 +102,7 @@ def forward_steps(x, weights, h, T, B, D, H, steps, team, places):
     t = phase - 1
     s = t % steps  # of those whose inputs' products are there
     while t < T:
-        b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(h))
+        b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(h), H * H, H)
         rows = b1 - b0
         h_prev = h + (t * B + b0) * H
         h_t = h_prev + B * H
@@ -137,7 +137,7 @@ def backward_steps(
     """
     rank, phase, members = join(team, places)
     while phase <= T + 1:
-        b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(dh))
+        b0, b1, j0, j1 = shares(rank, members, B, H, HALF * lanes(dh), H * H, H)
         rows = b1 - b0
         dh_b = dh + b0 * H
         t = T - phase

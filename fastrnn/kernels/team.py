@@ -48,6 +48,9 @@ BUSY, CALLED, PATIENCE, AWAKE, OPEN, FUNCTION, ARGUMENTS, MODE, ARRIVED, GONE, P
 ADMITTED, DONE, CPU = range(12, 15)
 MEMBER = 3
 FEW_ROWS = 4  # rows that take as long as fewer: the weights have to come
+MANY_ROWS = 8  # rows that hide this, where the weights are near
+NEAR = 1 << 16  # weights that stay near each CPU
+EXCHANGE = 12  # weights that are read there in the time of what another thread has just written
 MEMBERS_BITS = 16  # of a plan, below the phase
 OVER = 1 << 40  # a phase that no call comes to
 LINGER = 5_000  # looks for a call, some tenth of a millisecond: to be woken takes as long
@@ -402,17 +405,21 @@ def share(rank, members, length, whole):
 
 
 @inline
-def shares(rank, members, rows, columns, whole):
+def shares(rank, members, rows, columns, whole, weights, exchanged):
     """Rows and columns of a thread's share, from `b0` to `b1` and from `j0` to `j1`.
 
     Columns are split where there are wholes for that and it is as even: then each thread reads
-    only its own weights.
+    only its own weights.  But rows are where it takes longer to read of the others' columns what
+    the next step needs.
+
+    weights : of all columns.  exchanged : elements of a row, a part of them each thread's.
     """
     if members == 1:
         return 0, rows, 0, columns
     widest = (columns + members * whole - 1) // (members * whole) * whole
     tallest = max(FEW_ROWS, (rows + members - 1) // members)
-    if widest < columns and widest * rows <= tallest * columns:
+    by_rows = rows >= members * MANY_ROWS and weights <= min(NEAR, EXCHANGE * rows * exchanged)
+    if not by_rows and widest < columns and widest * rows <= tallest * columns:
         j0, j1 = share(rank, members, columns, whole)
         return 0, rows, j0, j1
     b0, b1 = share(rank, members, rows, 1)

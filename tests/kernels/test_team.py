@@ -44,8 +44,8 @@ def work(phases, cells, done, members_of, lag, words, places):
 
 
 @njit(error_model="numpy")
-def shares(rank, members, rows, columns, whole):
-    return team.shares(rank, members, rows, columns, whole)
+def shares(rank, members, rows, columns, whole, weights=team.NEAR + 1):
+    return team.shares(rank, members, rows, columns, whole, weights, columns)
 
 
 class Call:
@@ -249,13 +249,14 @@ def test_a_share_is_rows_or_columns(whole: int) -> None:
     for members in range(1, 6):
         for rows in (0, 1, 3, 4, 9, 64):
             for columns in (0, 1, 5, 16, 17, 100):
-                times = np.zeros((rows, columns), int)
-                for rank in range(members):
-                    b0, b1, j0, j1 = shares(rank, members, rows, columns, whole)
-                    times[b0:b1, j0:j1] += 1
-                    assert (b0, b1) == (0, rows) or (j0, j1) == (0, columns)
-                    assert j0 % whole == 0 or j0 == columns
-                assert (times == 1).all()
+                for weights in (0, team.NEAR + 1):
+                    times = np.zeros((rows, columns), int)
+                    for rank in range(members):
+                        b0, b1, j0, j1 = shares(rank, members, rows, columns, whole, weights)
+                        times[b0:b1, j0:j1] += 1
+                        assert (b0, b1) == (0, rows) or (j0, j1) == (0, columns)
+                        assert j0 % whole == 0 or j0 == columns
+                    assert (times == 1).all()
 
 
 def test_few_rows_are_not_split() -> None:
@@ -264,6 +265,16 @@ def test_few_rows_are_not_split() -> None:
     assert shares(0, 2, 64, 16, 16) == (0, 32, 0, 16)
     assert shares(1, 2, 1, 4, 16) == (0, 1, 0, 4)
     assert shares(0, 2, 64, 64, 16) == (0, 64, 0, 32)
+    assert shares(0, 2, 15, 64, 16, 64) == (0, 15, 0, 32)
+
+
+def test_rows_are_split_where_weights_are_nearer_than_what_others_write() -> None:
+    for exchanged in (64, 256):  # of a row: the next step reads so much
+        limit = min(team.NEAR, team.EXCHANGE * 16 * exchanged)
+        of_rows = team.shares.py_func(1, 2, 16, 64, 16, limit, exchanged)
+        assert of_rows == (8, 16, 0, 64)
+        of_columns = team.shares.py_func(1, 2, 16, 64, 16, limit + 1, exchanged)
+        assert of_columns == (0, 16, 32, 64)
 
 
 @njit
