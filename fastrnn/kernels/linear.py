@@ -43,19 +43,21 @@ DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in 
 
 
 @leaf
-def multiply_tile(tile, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
+def multiply_tile(
+    tile, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w_next
+):  # fmt: skip
     """The tile's rows, from row `r` on, of ``out = start + x @ w``; all panels that it spans.
 
     Where it has sums enough to wait for nothing else, it asks for what is read later: the first
-    tiles of a panel for a share of the next panel each, the others for the next rows, which
-    mostly lie one right after the other.
+    tiles for a share of the panel `w_next` each, the others for the next rows, which mostly lie
+    one right after the other.
     """
     panel = WIDTH * lanes(out)
     line = lanes(out) * LINE_BITS // VECTOR_BITS
     share = r // tile_rows(tile) * line
     x = x + r * x_row
     if share < panel:
-        later, step = w + depth * (panel + share), line
+        later, step = w_next + depth * share, line
     else:
         later, step = x + tile_rows(tile) * x_row, tile_rows(tile)
     if kept:
@@ -68,11 +70,13 @@ def multiply_tile(tile, r, out, out_row, start, start_row, kept, columns, x, x_r
 
 
 @part
-def multiply_panel(rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
+def multiply_panel(
+    rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w_next
+):  # fmt: skip
     """``out = start + x @ w`` for all rows of one panel.
 
     Of each row at most `columns` are read and written.  The last rows are divided evenly: a
-    tile of one or two would wait for its weights.
+    tile of one or two would wait for its weights.  `w_next` is the panel that will be read next.
     """
     # fmt: off
     r = 0
@@ -81,22 +85,22 @@ def multiply_panel(rows, out, out_row, start, start_row, kept, columns, x, x_row
         size = ROWS if left >= 2 * ROWS else left if left <= ROWS else (left + 1) // 2
         if ROWS >= 6 and size == 6:
             multiply_tile(tile_zero(out, WIDTH, 6), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth)
+                          columns, x, x_row, w, depth, w_next)
         elif ROWS >= 6 and size == 5:
             multiply_tile(tile_zero(out, WIDTH, 5), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth)
+                          columns, x, x_row, w, depth, w_next)
         elif size == 4:
             multiply_tile(tile_zero(out, WIDTH, 4), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth)
+                          columns, x, x_row, w, depth, w_next)
         elif size == 3:
             multiply_tile(tile_zero(out, WIDTH, 3), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth)
+                          columns, x, x_row, w, depth, w_next)
         elif size == 2:
             multiply_tile(tile_zero(out, WIDTH, 2), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth)
+                          columns, x, x_row, w, depth, w_next)
         else:
             multiply_tile(tile_zero(out, WIDTH, 1), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth)
+                          columns, x, x_row, w, depth, w_next)
         r += size
     # fmt: on
 
@@ -107,18 +111,18 @@ def multiply_narrow(like, rows, out, out_row, start, start_row, kept, columns, x
     r = 0
     tall = tile_tall(like)
     while rows - r >= tile_rows(tall):
-        multiply_tile(tall, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth)
+        multiply_tile(tall, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w)
         r += tile_rows(tall)
     while rows - r >= 2:
         multiply_tile(
             tile_like(like, 2), r, out, out_row, start, start_row, kept, columns,
-            x, x_row, w, depth,
+            x, x_row, w, depth, w,
         )  # fmt: skip
         r += 2
     if rows - r == 1:
         multiply_tile(
             tile_like(like, 1), r, out, out_row, start, start_row, kept, columns,
-            x, x_row, w, depth,
+            x, x_row, w, depth, w,
         )  # fmt: skip
 
 
@@ -154,7 +158,10 @@ def multiply_columns(rows, out, out_row, start, start_row, kept, columns, x, x_r
             x, x_row, w, depth,
         )  # fmt: skip
     else:
-        multiply_panel(rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth)
+        multiply_panel(
+            rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
+            w + depth * WIDTH * block,
+        )  # fmt: skip
 
 
 @part
@@ -177,42 +184,42 @@ def multiply_thin(rows, out, out_row, start, start_row, kept, columns, x, x_row,
                 break
             if PAIRS:
                 multiply_tile(tile_zero(out, 4, 2), 0, out + at, out_row, start + at, start_row,
-                              kept, left, x, x_row, w_at, depth)
+                              kept, left, x, x_row, w_at, depth, w_at)
                 if rows == 3:
                     multiply_tile(tile_zero(out, 4, 1), 2, out + at, out_row, start + at, start_row,
-                                  kept, left, x, x_row, w_at, depth)
+                                  kept, left, x, x_row, w_at, depth, w_at)
             done += 4
         elif vectors >= 8:
             multiply_tile(tile_zero(out, 8, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
+                          kept, left, x, x_row, w_at, depth, w_at)
             done += 8
         elif vectors == 7:
             multiply_tile(tile_zero(out, 7, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
+                          kept, left, x, x_row, w_at, depth, w_at)
             done += 7
         elif vectors == 6:
             multiply_tile(tile_zero(out, 6, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
+                          kept, left, x, x_row, w_at, depth, w_at)
             done += 6
         elif vectors == 5:
             multiply_tile(tile_zero(out, 5, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
+                          kept, left, x, x_row, w_at, depth, w_at)
             done += 5
         elif vectors == 4:
             multiply_tile(tile_zero(out, 4, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
+                          kept, left, x, x_row, w_at, depth, w_at)
             done += 4
         elif vectors == 3:
             multiply_tile(tile_zero(out, 3, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
+                          kept, left, x, x_row, w_at, depth, w_at)
             done += 3
         elif vectors == 2:
             multiply_tile(tile_zero(out, 2, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
+                          kept, left, x, x_row, w_at, depth, w_at)
             done += 2
         else:
             multiply_tile(tile_zero(out, 1, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
+                          kept, left, x, x_row, w_at, depth, w_at)
             done += 1
         left = columns - done * lanes(out)
     # fmt: on

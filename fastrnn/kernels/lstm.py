@@ -200,8 +200,8 @@ def pack(
 
 
 @leaf
-def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
-    """``sums = start + x @ w`` for all gates of a block of units."""
+def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_next):
+    """``sums = start + x @ w`` for all gates of a block of units; then comes `w_next`."""
     block = lanes(sums)
     row = GATES * block
     width = gate_width(sums, units)
@@ -209,7 +209,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
         if rows == 1 and block < PANEL * width <= HALF * block:
             multiply_tile(
                 tile_zero(sums, HALF, 1), 0, sums, row, start, start_row, True,
-                PANEL * width, x, x_row, w, depth,
+                PANEL * width, x, x_row, w, depth, w,
             )  # fmt: skip
             return
     if width < block:
@@ -224,7 +224,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
         if rows == 1:
             multiply_tile(
                 tile_zero(sums, PANEL, 1), 0, sums, row, start, start_row, True,
-                row, x, x_row, w, depth,
+                row, x, x_row, w, depth, w,
             )  # fmt: skip
             return
     else:
@@ -236,6 +236,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth):
         multiply_panel(
             rows, sums + at, row, start + at, start_row, True, PANEL * block,
             x, x_row, w + at * depth, depth,
+            w + (at + PANEL * block) * depth if gate + PANEL < GATES else w_next,
         )  # fmt: skip
 
 
@@ -251,9 +252,10 @@ def multiply_units(
     last = padded(sums, j1) - block
     for j in range(j0, j1, block):
         j = last + j0 - j if backwards else j
+        j_next = j - block if backwards else j + block
         multiply_gates(
             rows, min(block, H - j), sums + j * GATES * apart, start + j * GATES * start_apart,
-            start_row, x, depth, w + j * GATES * depth, depth,
+            start_row, x, depth, w + j * GATES * depth, depth, w + j_next * GATES * depth,
         )  # fmt: skip
 
 
