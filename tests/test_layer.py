@@ -395,6 +395,7 @@ def test_steps_equal_the_sequence(cell: Cell, B: int, dtype: Any) -> None:
         (9, 2, 2, 1, 1),
         (0, 9, 4, 3, 1),
         (70, 131, 9, 4, 1),
+        (6, 40, 33, 5, 1),  # rows are split in a team of two or three, else units
         *((3, n_a, 1, 50, 1) for n_a in (1, 2, 4)),  # units that no team splits
     ],
     ids=str,

@@ -321,7 +321,7 @@ def test_threads_that_come_late(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> 
     for trial in range(200):
         if trial >= 40 and len(admitted - {0, OVER}) > 2:
             break
-        steps, batch = int(rng.choice([2, 3000])), int(rng.choice([1, 4, 9]))
+        steps, batch = int(rng.choice([2, 3000])), int(rng.choice([1, 4, 9, 20]))
         units, members = int(rng.choice([3, 33, 40])), int(rng.choice([2, 3]))
         problem = cell.problem(D, units, batch, steps, seed=trial)
         x, dh = np.ascontiguousarray(problem.x.T), normal((steps, batch, units))
