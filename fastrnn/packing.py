@@ -31,9 +31,9 @@ import numpy as np
 from .checks import Array
 from .kernels.linear import DEPTH
 from .kernels.lying import FEW, STRIP
-from .kernels.simd import VECTOR_BITS, WIDTH
+from .kernels.simd import LINE_BITS, VECTOR_BITS, WIDTH
 
-CACHE_LINE = 64  # bytes; vectors that cross a line load at half the speed
+CACHE_LINE = LINE_BITS // 8  # bytes; vectors that cross a line load at half the speed
 SMALL = 1 << 14  # bytes of arrays of a single call that are not worth aligning
 CHUNK_BYTES = 1 << 18  # input products taken at once; they stay near the CPU
 CHUNK_ROWS = 256  # or as many rows as pay for reading the weights from further away

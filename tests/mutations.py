@@ -94,7 +94,7 @@ SKIPPED |= {"__all__", "__slots__", "STRIP", "DEPTH", "CHUNK_BYTES", "LARGE_BYTE
 SKIPPED |= {"STREAM", "finish_streams", "is_short", "STEP_ROWS", "SHORT_STEPS", "ASIDE"}
 SKIPPED |= {"CHUNK_ROWS", "PACKING", "FEW", "NEAR", "APART", "_keep_rolled", "_say_nothing"}
 SKIPPED |= {"WOKEN_WORK", "AWAKE_WORK", "STEP_WORK", "_crew", "PATIENCE", "BRIEFLY", "HOT"}
-SKIPPED |= {"AGAIN", "CROWDED", "SMALL"}
+SKIPPED |= {"AGAIN", "CROWDED", "SMALL", "EXCHANGE", "prefetch"}
 SKIPPED |= {"LINGER", "RELAXED", "WORD", "_pause"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
@@ -104,6 +104,17 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "rows - r >= tile_rows(tall)": "the same rows in other tiles",
         "columns <= block // 2": "half a vector, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",
+        **dict.fromkeys(
+            (
+                "lanes(out) * LINE_BITS // VECTOR_BITS",
+                "r // tile_rows(tile) * line",
+                "x + tile_rows(tile) * x_row",
+                "w_next is not None and share < panel",
+                "w_next + depth * share",
+                "w_next is not None and tile_rows(tile) >= 4",
+            ),
+            "what is asked for changes no sum",
+        ),
     },
     "kernels/lying.py": {
         "lead > 0": "of no terms, the sums that it starts from",

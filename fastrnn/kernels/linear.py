@@ -44,27 +44,26 @@ DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in 
 
 @leaf
 def multiply_tile(
-    tile, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w_next
+    tile, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w_next=None
 ):  # fmt: skip
     """The tile's rows, from row `r` on, of ``out = start + x @ w``; all panels that it spans.
 
-    Where it has sums enough to wait for nothing else, it asks for what is read later: the first
-    tiles for a share of the panel `w_next` each, the others for the next rows, which mostly lie
-    one right after the other.
+    Where `w_next` is given, it asks for what is read later, if it has sums enough to wait for
+    nothing else: the first tiles for a share of that panel each, the others for the next rows,
+    which mostly lie one right after the other.
     """
     panel = WIDTH * lanes(out)
     line = lanes(out) * LINE_BITS // VECTOR_BITS
     share = r // tile_rows(tile) * line
     x = x + r * x_row
-    if share < panel:
+    later, step = x + tile_rows(tile) * x_row, tile_rows(tile)
+    if w_next is not None and share < panel:
         later, step = w_next + depth * share, line
-    else:
-        later, step = x + tile_rows(tile) * x_row, tile_rows(tile)
     if kept:
         tile = tile_load(tile, start + r * start_row, start_row, columns)
     for k in range(depth):
         tile = rank1(tile, w + k * panel, depth * panel, x + k, x_row)
-        if tile_rows(tile) >= 4:
+        if w_next is not None and tile_rows(tile) >= 4:
             prefetch(later + k * step)
     tile_store(tile, out + r * out_row, out_row, columns)
 
@@ -111,18 +110,18 @@ def multiply_narrow(like, rows, out, out_row, start, start_row, kept, columns, x
     r = 0
     tall = tile_tall(like)
     while rows - r >= tile_rows(tall):
-        multiply_tile(tall, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w)
+        multiply_tile(tall, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth)
         r += tile_rows(tall)
     while rows - r >= 2:
         multiply_tile(
             tile_like(like, 2), r, out, out_row, start, start_row, kept, columns,
-            x, x_row, w, depth, w,
+            x, x_row, w, depth,
         )  # fmt: skip
         r += 2
     if rows - r == 1:
         multiply_tile(
             tile_like(like, 1), r, out, out_row, start, start_row, kept, columns,
-            x, x_row, w, depth, w,
+            x, x_row, w, depth,
         )  # fmt: skip
 
 
@@ -184,42 +183,42 @@ def multiply_thin(rows, out, out_row, start, start_row, kept, columns, x, x_row,
                 break
             if PAIRS:
                 multiply_tile(tile_zero(out, 4, 2), 0, out + at, out_row, start + at, start_row,
-                              kept, left, x, x_row, w_at, depth, w_at)
+                              kept, left, x, x_row, w_at, depth)
                 if rows == 3:
                     multiply_tile(tile_zero(out, 4, 1), 2, out + at, out_row, start + at, start_row,
-                                  kept, left, x, x_row, w_at, depth, w_at)
+                                  kept, left, x, x_row, w_at, depth)
             done += 4
         elif vectors >= 8:
             multiply_tile(tile_zero(out, 8, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth, w_at)
+                          kept, left, x, x_row, w_at, depth)
             done += 8
         elif vectors == 7:
             multiply_tile(tile_zero(out, 7, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth, w_at)
+                          kept, left, x, x_row, w_at, depth)
             done += 7
         elif vectors == 6:
             multiply_tile(tile_zero(out, 6, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth, w_at)
+                          kept, left, x, x_row, w_at, depth)
             done += 6
         elif vectors == 5:
             multiply_tile(tile_zero(out, 5, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth, w_at)
+                          kept, left, x, x_row, w_at, depth)
             done += 5
         elif vectors == 4:
             multiply_tile(tile_zero(out, 4, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth, w_at)
+                          kept, left, x, x_row, w_at, depth)
             done += 4
         elif vectors == 3:
             multiply_tile(tile_zero(out, 3, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth, w_at)
+                          kept, left, x, x_row, w_at, depth)
             done += 3
         elif vectors == 2:
             multiply_tile(tile_zero(out, 2, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth, w_at)
+                          kept, left, x, x_row, w_at, depth)
             done += 2
         else:
             multiply_tile(tile_zero(out, 1, 1), 0, out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth, w_at)
+                          kept, left, x, x_row, w_at, depth)
             done += 1
         left = columns - done * lanes(out)
     # fmt: on

@@ -209,7 +209,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_ne
         if rows == 1 and block < PANEL * width <= HALF * block:
             multiply_tile(
                 tile_zero(sums, HALF, 1), 0, sums, row, start, start_row, True,
-                PANEL * width, x, x_row, w, depth, w,
+                PANEL * width, x, x_row, w, depth,
             )  # fmt: skip
             return
     if width < block:
@@ -224,7 +224,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_ne
         if rows == 1:
             multiply_tile(
                 tile_zero(sums, PANEL, 1), 0, sums, row, start, start_row, True,
-                row, x, x_row, w, depth, w,
+                row, x, x_row, w, depth,
             )  # fmt: skip
             return
     else:

@@ -269,7 +269,7 @@ def _to_line(builder, pointer):
     """The address, and bytes from there to the first start of a cache line."""
     word = ir.IntType(64)
     address = builder.ptrtoint(pointer, word)
-    return address, builder.and_(builder.neg(address), ir.Constant(word, 63))
+    return address, builder.and_(builder.neg(address), ir.Constant(word, LINE_BITS // 8 - 1))
 
 
 @intrinsic

@@ -181,20 +181,16 @@ def expected_operations(x: Array, y: Array, z: Array) -> list[Array]:
     ]  # fmt: skip
 
 
-@cache
-def _prefetch_kernel() -> Any:
-    @njit
-    def kernel(array, offset):
-        prefetch(pointer(array) + offset)
-
-    return kernel
+@njit
+def ask(array, offset):
+    prefetch(pointer(array) + offset)
 
 
 @each_type
 @pytest.mark.parametrize("offset", [0, 1 << 20, 1 << 45, -(1 << 45)])
 def test_anything_may_be_asked_for(dtype: Any, offset: int) -> None:
     array = np.ones(3, dtype)
-    _prefetch_kernel()(array, offset)
+    ask(array, offset)
     assert np.array_equal(array, np.ones(3))
 
 
