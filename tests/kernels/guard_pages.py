@@ -1,7 +1,7 @@
 """Run every kernel on arrays that end, or begin, where a page without access begins, or ends.
 
 A read or a write beyond an array then kills the process, so `test_memory` runs this one:
-``python -m tests.kernels.guard_pages end`` or ``... start``.
+``python -m tests.kernels.guard_pages end float32``, ``... start float64``.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ def run(cell: Cell, sizes: tuple[int, ...], dtype: Any) -> None:
 
 def main() -> None:
     global at_end
-    at_end = sys.argv[1] == "end"
+    where, dtype, *fault = sys.argv[1:]
+    at_end = where == "end"
     in_every_call()
     in_chunks(4)  # two steps of two examples, then the third alone
     for module in (head, layer, lstm, rnn):
@@ -123,13 +124,12 @@ def main() -> None:
         module.aligned_if_large = fenced_pieces  # type: ignore[attr-defined]
     for module in (activations, head, lstm, packing, rnn, threads):
         module.np = FencedNumPy()  # type: ignore[attr-defined]
-    if sys.argv[1:] == ["end", "fault"]:  # to see that the fence holds
+    if fault:  # to see that the fence holds
         array = fenced((3,))
         ctypes.memset(array.ctypes.data + array.nbytes, 0, 1)
     for cell in CELLS.values():
-        for dtype in (np.float32, np.float64):
-            for sizes in SIZES:
-                run(cell, sizes, dtype)
+        for sizes in SIZES:
+            run(cell, sizes, dtype)
     print("no access beyond an array")
 
 
