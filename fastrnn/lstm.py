@@ -179,7 +179,7 @@ def lstm_forward(
         x_in, a0, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
         x_rows, gates, c_rows, h, a, c, y,
     )  # fmt: skip
-    if is_short(T, B, D, H, dtype):
+    if is_short(T, B, D, H, GATES, dtype):
         short.lstm_short_notebook_forward(*arguments, lying_scratch(dtype, 0, T * B * O))
     else:
         packed = max(forward_size(D, H, GATES, dtype), paneled(O, dtype) * H)
@@ -242,7 +242,7 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
     db = np.empty((GATES, H, 1), dtype)
     arguments = da, w_f, w_i, w_c, w_o, x_rows, gates, c_prev, c, h_prev, dx, da0, dw, db
     sizes = T * B * H, T * B * GATES * H, B * H, B * H, T * B * D
-    if is_short(T, B, D, H, dtype):
+    if is_short(T, B, D, H, GATES, dtype):
         packed = short_backward_size(T * B, D, H, GATES, dtype)
         short.lstm_short_notebook_backward(*arguments, lying_scratch(dtype, packed, *sizes))
     else:
@@ -361,7 +361,7 @@ class LSTMWorkspace(Workspace):
         self.last = h[-1], c[-1]
         if training:
             size = accumulate_size(GATES * H, T * B, dtype)
-            short_run = is_short(T, B, D, H, dtype)
+            short_run = is_short(T, B, D, H, GATES, dtype)
             if short_run:
                 packed = short_backward_size(T * B, D, H, GATES, dtype)
                 size = lying_scratch_size(dtype, packed)

@@ -30,16 +30,18 @@ import numpy as np
 
 from .checks import Array
 from .kernels.linear import DEPTH
-from .kernels.lying import FEW, STRIP
+from .kernels.lying import STRIP
 from .kernels.simd import LINE_BITS, VECTOR_BITS, WIDTH
 
 CACHE_LINE = LINE_BITS // 8  # bytes; vectors that cross a line load at half the speed
 SMALL = 1 << 14  # bytes of arrays of a single call that are not worth aligning
 CHUNK_BYTES = 1 << 18  # input products taken at once; they stay near the CPU
 CHUNK_ROWS = 256  # or as many rows as pay for reading the weights from further away
-STEP_ROWS = 16  # examples of a single step that uses weights as they lie
-SHORT_STEPS = 4  # in which few rows use them so
-LARGE_BYTES = 1 << 17  # of a gate's weights, which all of these use so in three steps or four
+# Rows (steps times examples) of a run of 0, 1, 2, ... steps that uses weights as they lie:
+SHORT_ROWS = 0, 16, 8, 4, 4
+LARGE_ROWS = 0, 128, 64, 36, 8  # by weights of all gates of
+LARGE_BYTES = 3 << 17
+SHORT_STEPS = len(SHORT_ROWS) - 1
 
 
 @lru_cache(256)
@@ -153,13 +155,11 @@ def short_backward_size(rows: int, D: int, H: int, gates: int, dtype: np.dtype[A
 
 
 @lru_cache(256)
-def is_short(T: int, B: int, D: int, H: int, dtype: np.dtype[Any]) -> bool:
+def is_short(T: int, B: int, D: int, H: int, gates: int, dtype: np.dtype[Any]) -> bool:
     """Whether a run uses its weights too seldom for packing to pay.
 
     The state's weights are used once in each step.  The larger they are, the further away is
     what packing writes.
     """
-    if T == 1:
-        return B <= STEP_ROWS
-    large = H * (D + H) * dtype.itemsize >= LARGE_BYTES
-    return T <= SHORT_STEPS and T * B <= (FEW if T == 2 or large else FEW // 2)
+    large = gates * H * (D + H) * dtype.itemsize >= LARGE_BYTES
+    return T <= SHORT_STEPS and T * B <= (LARGE_ROWS if large else SHORT_ROWS)[T]

@@ -126,7 +126,7 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
     y = np.empty((O, B, T), dtype)
     x_rows, h = aligned_if_large(dtype, (T, B, D), (T + 1, B, H))
     arguments = x_in, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y
-    if is_short(T, B, D, H, dtype):
+    if is_short(T, B, D, H, 1, dtype):
         short.rnn_short_notebook_forward(*arguments, lying_scratch(dtype, 0, T * B * O))
     else:
         packed = max(forward_size(D, H, 1, dtype), paneled(O, dtype) * H)
@@ -176,7 +176,7 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     db = np.empty((H, 1), dtype)
     arguments = da, w_ax, w_aa, x_rows, h_prev, h, dx, da0, dw_ax, dw_aa, db
     sizes = T * B * H, T * B * H, B * H, T * B * D
-    if is_short(T, B, D, H, dtype):
+    if is_short(T, B, D, H, 1, dtype):
         packed = short_backward_size(T * B, D, H, 1, dtype)
         short.rnn_short_notebook_backward(*arguments, lying_scratch(dtype, packed, *sizes))
     else:
@@ -278,7 +278,7 @@ class RNNWorkspace(Workspace):
         self.last = (h[-1],)
         if training:
             size = accumulate_size(H, T * B, dtype)
-            short_run = is_short(T, B, D, H, dtype)
+            short_run = is_short(T, B, D, H, 1, dtype)
             if short_run:
                 packed = short_backward_size(T * B, D, H, 1, dtype)
                 size = lying_scratch_size(dtype, packed)

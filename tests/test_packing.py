@@ -195,19 +195,18 @@ def test_chunk(dtype: Any) -> None:
 
 @each_type
 def test_short_runs_are_of_few_rows(dtype: Any) -> None:
-    def is_short(T: int, B: int, H: int) -> bool:
-        return packing.is_short(T, B, 3, H, np.dtype(dtype))
+    def is_short(T: int, B: int, H: int, gates: int = 1) -> bool:
+        return packing.is_short(T, B, 3, H, gates, np.dtype(dtype))
 
-    assert is_short(1, 1, 5)
-    assert is_short(1, 16, 5)
-    assert not is_short(1, 17, 5)
-    assert is_short(2, 4, 5)
-    assert not is_short(2, 5, 5)
-    assert is_short(4, 1, 5)
-    assert not is_short(3, 2, 5)
+    for T, few, many in (1, 16, 128), (2, 4, 32), (3, 1, 12), (4, 1, 2):
+        assert is_short(T, few, 5)
+        assert not is_short(T, few + 1, 5)
+        assert is_short(T, many, 1000)
+        assert not is_short(T, many + 1, 1000)
+        assert is_short(T, many, 200, 4)
+        assert not is_short(T, few + 1, 200, 1)
+    assert is_short(0, 7, 5)
     assert not is_short(5, 1, 5)
-    assert is_short(4, 2, 1000)
-    assert not is_short(3, 3, 1000)
     assert not is_short(5, 1, 1000)
 
 

@@ -22,6 +22,7 @@ from .simd import (
 )
 
 FEW = 8  # rows for which packing does not pay
+FEW_BACK = 16  # on the way back, but of columns that fill no panel
 STRIP = 128  # rows of a strip of weights that is packed and used at once
 NEAR = 8  # adjacent rows of weights that are read side by side
 APART = 1024  # elements between rows whose lines share one set of a first-level cache
@@ -221,7 +222,7 @@ def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, 
     lying = columns
     if rows > FEW:
         lying -= columns % (WIDTH * lanes(out))
-    if depth == 0:
+    if depth == 0 or (rows > FEW_BACK and depth > FEW):
         lying = 0
     if lying > 0:
         _multiply_rows(rows, lying, out, out_row, kept, x, x_row, w, w_row, depth)
