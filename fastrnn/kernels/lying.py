@@ -1,9 +1,8 @@
 """Products by matrices as they lie, which are read once or a few times.
 
 Packing pays for itself when a matrix is used again.  Here one is turned in registers
-(`multiply_lying` of few rows, else it packs a strip when its turn comes) or read in place
-(`multiply_back`, but for columns of many rows that fill no panel).  Sums take their terms in the
-same order as in `linear`.
+(`multiply_lying`) or read in place (`multiply_back`) for few rows; for more, a strip or a panel of it
+is packed when its turn comes.  Sums take their terms in the same order as in `linear`.
 """
 
 from ._jit import leaf, part
