@@ -133,8 +133,8 @@ class Layer(Single, ABC):
             only when no such call is left, and let no call come before the `update`; they may
             not lie in a workspace.  The results are the same.  Training by one step of up to 16
             examples, two steps of up to four, or three or four of one is 0.9 to 3 times as
-            fast, since these hardly pay for packing; by weights of 384 KB and more, one step of
-            up to 128, two of up to 32, three of up to 12, four of up to two.
+            fast, since these hardly pay for packing; by weights of 512 KB and more, one step of
+            up to 128, two of up to 32, three of up to 12, five of up to four, eight of up to two.
 
         Raises
         ------

@@ -198,7 +198,7 @@ def test_short_runs_are_of_few_rows(dtype: Any) -> None:
     def is_short(T: int, B: int, H: int, gates: int = 1) -> bool:
         return packing.is_short(T, B, 3, H, gates, np.dtype(dtype))
 
-    for T, few, many in (1, 16, 128), (2, 4, 32), (3, 1, 12), (4, 1, 2):
+    for T, few, many in (1, 16, 128), (2, 4, 32), (3, 1, 12), (4, 1, 5), (5, 0, 4), (8, 0, 2):
         assert is_short(T, few, 5)
         assert not is_short(T, few + 1, 5)
         assert is_short(T, many, 1000)
@@ -206,8 +206,7 @@ def test_short_runs_are_of_few_rows(dtype: Any) -> None:
         assert is_short(T, many, 200, 4)
         assert not is_short(T, few + 1, 200, 1)
     assert is_short(0, 7, 5)
-    assert not is_short(5, 1, 5)
-    assert not is_short(5, 1, 1000)
+    assert not is_short(9, 1, 1000)
 
 
 @each_type

@@ -1,8 +1,8 @@
 """Products by matrices as they lie, which are read once or a few times.
 
-Packing pays for itself when a matrix is used again.  Here one is turned in registers
-(`multiply_lying`) or read in place (`multiply_back`) for few rows; for more, a strip or a panel of it
-is packed when its turn comes.  Sums take their terms in the same order as in `linear`.
+Packing pays for itself when a matrix is used again.  Here, for few rows, one is turned in registers
+(`multiply_lying`) or read in place (`multiply_back`); for more, a strip or a panel of it is packed
+when its turn comes.  Sums take their terms in the same order as in `linear`.
 """
 
 from ._jit import leaf, part
