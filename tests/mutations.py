@@ -94,7 +94,7 @@ SKIPPED |= {"__all__", "__slots__", "STRIP", "DEPTH", "CHUNK_BYTES", "LARGE_BYTE
 SKIPPED |= {"STREAM", "finish_streams", "is_short", "SHORT_ROWS", "LARGE_ROWS", "ASIDE"}
 SKIPPED |= {"CHUNK_ROWS", "PACKING", "FEW", "FEW_BACK", "NEAR", "APART", "_keep_rolled"}
 SKIPPED |= {"WOKEN_WORK", "AWAKE_WORK", "STEP_WORK", "_crew", "PATIENCE", "BRIEFLY", "HOT"}
-SKIPPED |= {"_say_nothing", "AGAIN", "CROWDED", "SMALL", "EXCHANGE", "prefetch"}
+SKIPPED |= {"_say_nothing", "WRITTEN", "TILES", "AGAIN", "CROWDED", "SMALL", "EXCHANGE", "prefetch"}
 SKIPPED |= {"LINGER", "RELAXED", "WORD", "_pause"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.

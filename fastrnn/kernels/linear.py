@@ -39,6 +39,8 @@ HALF = WIDTH // 2
 PAIRS = WIDTH < 4
 THIN = 3 if PAIRS else 1  # rows for which a panel has too few sums to keep the CPU busy
 STREAM = 12 << 20  # bytes of packed weights that caches do not keep until they are used
+WRITTEN = 1 << 15  # elements that `multiply` writes before it goes on with other rows,
+TILES = 10  # but at least so many tiles of rows, for which it reads the weights once
 DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in L2
 
 
@@ -246,8 +248,17 @@ def multiply_between(j0, j1, rows, out, out_row, start, start_row, kept, x, x_ro
 
 @part
 def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, w, depth):
-    """``out = start + x @ w`` over adjacent columns."""
-    multiply_between(0, columns, rows, out, out_row, start, start_row, kept, x, x_row, w, depth)
+    """``out = start + x @ w`` over adjacent columns.
+
+    A panel writes a short piece of each row: some rows at a time, so that the next panel finds
+    the lines that it shares with it still in cache, and the CPU sees whole rows being written.
+    """
+    at_once = ROWS * max(TILES, WRITTEN // (ROWS * max(1, columns)))
+    for r in range(0, rows, at_once):
+        multiply_between(
+            0, columns, min(at_once, rows - r), out + r * out_row, out_row,
+            start + r * start_row, start_row, kept, x + r * x_row, x_row, w, depth,
+        )  # fmt: skip
 
 
 # --- packing ------------------------------------------------------------------------

@@ -144,6 +144,23 @@ def test_multiply(dtype: Any) -> None:
 
 
 @each_type
+def test_multiply_some_rows_at_a_time(dtype: Any) -> None:
+    at_once = linear.TILES * linear.ROWS
+    rows, columns, depth = 2 * at_once + 1, linear.WRITTEN // at_once + 1, 3
+    x, w = integers((rows, depth), dtype), integers((depth, columns), dtype, 1)
+    old = integers((rows, columns), dtype, 2)
+    packed = guarded_copy(pack(w))
+    for start, start_row in (old, columns), (old[0], 0):
+        out = guarded(rows * columns, dtype)
+        multiply(
+            rows, columns, out, columns, guarded_copy(start), start_row, True,
+            guarded_copy(x), depth, packed, depth,
+        )  # fmt: skip
+        assert np.array_equal(out.reshape(rows, columns), x @ w + start)
+        assert_untouched(out, (rows, columns), columns)
+
+
+@each_type
 def test_accumulate(dtype: Any) -> None:
     x, y = integers((DEPTHS[-1], ROWS[-1]), dtype), integers((DEPTHS[-1], COLUMNS[-1]), dtype, 1)
     products = prefix_products(x.T, y)
