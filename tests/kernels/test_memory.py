@@ -10,7 +10,6 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no mprotect")
 
-
 DTYPES = "float32", "float64"
 
 
