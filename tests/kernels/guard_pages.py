@@ -124,6 +124,9 @@ def main() -> None:
         module.aligned_if_large = fenced_pieces  # type: ignore[attr-defined]
     for module in (activations, head, lstm, packing, rnn, threads):
         module.np = FencedNumPy()  # type: ignore[attr-defined]
+    # From one element after a line's start on, all the room that `align` is given is used.
+    scratch_size = packing._scratch_size
+    packing._scratch_size = lambda *arguments: scratch_size(*arguments) - 1  # type: ignore
     if fault:  # to see that the fence holds
         array = fenced((3,))
         ctypes.memset(array.ctypes.data + array.nbytes, 0, 1)
