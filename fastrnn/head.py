@@ -9,7 +9,7 @@ from .checks import Arguments, Array, check_steps
 from .kernels import head as kernels
 from .lstm import CACHE as LSTM_CACHE
 from .lstm import LSTMSteps, lstm_steps
-from .packing import accumulate_size, paneled, scratch
+from .packing import gradients_size, paneled, scratch
 from .rnn import RNNSteps, rnn_steps
 from .steps import split_caches
 
@@ -68,7 +68,7 @@ def output_backward(dz: Any, caches: Any) -> dict[str, Array]:
     da = np.empty((n_a, m, T), dtype)
     dw = np.empty((n_y, n_a), dtype)
     db = np.empty((n_y, 1), dtype)
-    packed = max(paneled(n_a, dtype) * n_y, accumulate_size(n_y, T * m, dtype))
+    packed = max(paneled(n_a, dtype) * n_y, gradients_size(n_y, n_a, T * m, dtype))
     kernels.output_backward(
         dz, h, w_y, da, dw, db, scratch(dtype, T * m * n_y, T * m * n_a, packed)
     )

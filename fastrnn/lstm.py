@@ -11,12 +11,12 @@ from .kernels import lstm as kernels
 from .kernels.lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .layer import Kernels, Layer
 from .packing import (
-    accumulate_size,
     aligned,
     aligned_if_large,
     backward_size,
     chunk,
     forward_size,
+    gradients_size,
     is_short,
     lying_backward_size,
     lying_scratch,
@@ -246,7 +246,9 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
         packed = short_backward_size(T * B, D, H, GATES, dtype)
         short.lstm_short_notebook_backward(*arguments, lying_scratch(dtype, packed, *sizes))
     else:
-        packed = max(backward_size(D, H, GATES, dtype), accumulate_size(GATES * H, T * B, dtype))
+        packed = max(
+            backward_size(D, H, GATES, dtype), gradients_size(GATES * H, max(D, H), T * B, dtype)
+        )
         kernels.lstm_notebook_backward(*arguments, scratch(dtype, *sizes, packed))
     return {"dx": dx, "da0": da0} | gate_gradients(dw, db)
 
@@ -337,8 +339,8 @@ def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Arra
         da_next, dc_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, w_f, w_i, w_c, w_o,
         dxt, da_prev, dc_prev, dw, db,
         lying_scratch(
-            dtype, lying_backward_size(B, H, dtype),
-            B * (H + D), *(B * H,) * 4, *(B * H * GATES,) * 2,
+            dtype, lying_backward_size(B, D, H, GATES, dtype),
+            B * (H + D), *(B * H,) * 4, B * H * GATES,
         ),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dc_prev": dc_prev} | gate_gradients(dw, db)
@@ -360,7 +362,7 @@ class LSTMWorkspace(Workspace):
         self.forward = sums, gates, c, h, steps
         self.last = h[-1], c[-1]
         if training:
-            size = accumulate_size(GATES * H, T * B, dtype)
+            size = gradients_size(GATES * H, max(D, H), T * B, dtype)
             short_run = is_short(T, B, D, H, GATES, dtype)
             if short_run:
                 packed = short_backward_size(T * B, D, H, GATES, dtype)

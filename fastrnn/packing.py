@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 from .checks import Array
-from .kernels.linear import DEPTH
+from .kernels.gradients import DEPTH, SUMS
+from .kernels.linear import PACKED
 from .kernels.lying import STRIP
 from .kernels.simd import LINE_BITS, VECTOR_BITS, WIDTH
 
@@ -71,9 +72,19 @@ def backward_size(D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
 
 
 @lru_cache(256)
-def accumulate_size(rows: int, depth: int, dtype: np.dtype[Any]) -> int:
-    """Elements of scratch for a weight gradient of `rows` rows summed over `depth`."""
-    return min(DEPTH, depth) * (rows + padded(1, dtype) * WIDTH)
+def panels_size(columns: int, depth: int, dtype: np.dtype[Any]) -> int:
+    """Elements that are packed at once of a matrix of at most so many columns and such depth."""
+    return min(depth * paneled(columns, dtype), max(depth * paneled(1, dtype), PACKED))
+
+
+@lru_cache(256)
+def gradients_size(rows: int, columns: int, N: int, dtype: np.dtype[Any]) -> int:
+    """Elements of scratch for weight gradients of `rows` rows summed over `N`.
+
+    What is packed, what is transposed, and sums of a pass that are added to those before it.
+    """
+    depth = min(DEPTH, N)
+    return panels_size(columns, depth, dtype) + depth * rows + (SUMS if N > DEPTH else 0)
 
 
 @lru_cache(256)
@@ -137,21 +148,18 @@ def lying_scratch_size(dtype: np.dtype[Any], packed: int, *sizes: int) -> int:
 
 
 @lru_cache(256)
-def lying_backward_size(rows: int, H: int, dtype: np.dtype[Any]) -> int:
-    """Elements that such a kernel packs: a panel of old states, inputs or weights."""
-    return max(rows, H) * paneled(1, dtype)
+def lying_backward_size(rows: int, D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
+    """Elements that such a kernel packs: panels of weights; then what gradients of them take."""
+    return max(panels_size(H + D, H, dtype), gradients_size(gates * H, H + D, rows, dtype))
 
 
 @lru_cache(256)
 def short_backward_size(rows: int, D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
     """Elements of scratch for the way back of a short run, and of others of as many rows.
 
-    An LSTM's old states and inputs side by side, and the gates' gradients transposed, beside
-    what is packed.
+    An LSTM's old states and inputs side by side, beside what is packed.
     """
-    joined, transposed = padded(rows * (H + D), dtype), padded(rows * gates * H, dtype)
-    products = transposed + lying_backward_size(rows, H, dtype)
-    return joined + max(products, accumulate_size(gates * H, rows, dtype))
+    return padded(rows * (H + D), dtype) + lying_backward_size(rows, D, H, gates, dtype)
 
 
 @lru_cache(256)

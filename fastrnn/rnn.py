@@ -10,12 +10,12 @@ from .kernels import cells, short
 from .kernels import rnn as kernels
 from .layer import Kernels, Layer
 from .packing import (
-    accumulate_size,
     aligned,
     aligned_if_large,
     backward_size,
     chunk,
     forward_size,
+    gradients_size,
     is_short,
     lying_backward_size,
     lying_scratch,
@@ -180,7 +180,7 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
         packed = short_backward_size(T * B, D, H, 1, dtype)
         short.rnn_short_notebook_backward(*arguments, lying_scratch(dtype, packed, *sizes))
     else:
-        packed = max(backward_size(D, H, 1, dtype), accumulate_size(H, T * B, dtype))
+        packed = max(backward_size(D, H, 1, dtype), gradients_size(H, max(D, H), T * B, dtype))
         kernels.rnn_notebook_backward(*arguments, scratch(dtype, *sizes, packed))
     return {"dx": dx, "da0": da0, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
 
@@ -261,7 +261,7 @@ def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
     db = np.empty((H, 1), dtype)
     cells.rnn_cell_backward(
         da_next, a_next, a_prev, xt, w_ax, w_aa, dxt, da_prev, dw_ax, dw_aa, db,
-        lying_scratch(dtype, lying_backward_size(B, H, dtype), B * D, B * H, B * H, B * H),
+        lying_scratch(dtype, lying_backward_size(B, D, H, 1, dtype), B * D, B * H, B * H, B * H),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
 
@@ -277,7 +277,7 @@ class RNNWorkspace(Workspace):
         self.forward = h, chunk(T, B, H, dtype)
         self.last = (h[-1],)
         if training:
-            size = accumulate_size(H, T * B, dtype)
+            size = gradients_size(H, max(D, H), T * B, dtype)
             short_run = is_short(T, B, D, H, 1, dtype)
             if short_run:
                 packed = short_backward_size(T * B, D, H, 1, dtype)

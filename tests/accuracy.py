@@ -23,8 +23,8 @@ from numpy.typing import DTypeLike
 from fastrnn.peers import CELLS, Fastrnn, Peer, Problem, Reference, Results, Torch, random_problem
 from tests import cells
 
-D, B = 32, 1
-GRID = (16, 1000), (128, 100), (1024, 10), (1024, 1000)  # H, T
+D = 32
+GRID = (16, 1, 1000), (16, 64, 1000), (128, 1, 100), (1024, 1, 10), (1024, 1, 1000)  # H, B, T
 
 Errors = tuple[float, float]  # the worst of the states', of the gradients'
 
@@ -76,13 +76,13 @@ def main() -> None:
         print("longdouble is float64 here: nothing to compare float64 with", file=sys.stderr)
 
     titles = [f"{peer.name} {np.dtype(dtype)}" for peer, dtype in contestants]
-    print("|", " | ".join(["cell, H, T", *titles]), "|")
+    print("|", " | ".join(["cell, H, B, T", *titles]), "|")
     print("|---" * (1 + len(titles)) + "|")
     for cell in CELLS:
-        for H, T in GRID:
+        for H, B, T in GRID:
             problem = random_problem(cell, D, H, B, T, np.float32)
             errors = [f"{a:.2f} / {b:.2f}" for a, b in measure(problem, contestants)]
-            row = [f"{cell.upper()}, {H}, {T}", *errors]
+            row = [f"{cell.upper()}, {H}, {B}, {T}", *errors]
             print("|", " | ".join(row), "|", flush=True)
 
 

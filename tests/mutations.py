@@ -64,9 +64,11 @@ PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
      [f"{SEQUENCES} -k f64", ALL]),
     ("kernels/head.py", 6, {"": f"tests/test_rnn.py {SEQUENCE}"}, [RNN, ALL]),
     ("kernels/linear.py", 20,
-     {"": "tests/kernels/test_linear.py -k 'f64 or passes'"}, [RNN, ALL]),
+     {"": "tests/kernels/test_linear.py -k f64"}, [RNN, ALL]),
     ("kernels/team.py", 30, {"": "tests/kernels/test_team.py"}, [f"{LAYER} and threads'"]),
     ("kernels/lying.py", 16, {"": f"tests/test_rnn.py {CELL}"}, [f"{SEQUENCES} -k f64", ALL]),
+    ("kernels/gradients.py", 8,
+     {"": "tests/kernels/test_gradients.py -k 'f64 or passes'"}, [RNN, ALL]),
     ("kernels/activations.py", 16, {"": "tests/kernels/test_activations.py"}, [RNN, ALL]),
     ("kernels/simd.py", 20, {"": "tests/kernels/test_simd.py"},
      ["tests/kernels/test_linear.py -k f64", ALL]),
@@ -90,7 +92,8 @@ CELLS = tuple(f"kernels/{name}.py" for name in ("rnn", "lstm", "short", "cells",
 
 # What is no mistake when changed: words for people, hints for the CPU, sizes that only cost time.
 SKIPPED = {"__repr__", "_describe", "_reason", "warnings.warn", "raise NotImplementedError"}
-SKIPPED |= {"__all__", "__slots__", "STRIP", "DEPTH", "CHUNK_BYTES", "LARGE_BYTES"}
+SKIPPED |= {"__all__", "__slots__", "STRIP", "DEPTH", "SUMS", "PACKED"}
+SKIPPED |= {"CHUNK_BYTES", "LARGE_BYTES"}
 SKIPPED |= {"STREAM", "finish_streams", "is_short", "SHORT_ROWS", "LARGE_ROWS", "ASIDE"}
 SKIPPED |= {"CHUNK_ROWS", "PACKING", "FEW", "FEW_BACK", "NEAR", "APART", "_keep_rolled"}
 SKIPPED |= {"WOKEN_WORK", "AWAKE_WORK", "STEP_WORK", "_crew", "PATIENCE", "BRIEFLY", "HOT"}

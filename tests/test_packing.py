@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 
 from fastrnn import packing
 from fastrnn.kernels import lstm, rnn
-from fastrnn.kernels.linear import DEPTH
+from fastrnn.kernels.gradients import DEPTH, SUMS
 from fastrnn.kernels.simd import VECTOR_BITS, WIDTH
 from fastrnn.kernels.team import ALONE
 from tests.cells import LSTM, RNN
+from tests.kernels.test_gradients import passes
+from tests.kernels.test_linear import panels_space
 
 Array = NDArray[Any]
 
@@ -210,10 +213,12 @@ def test_short_runs_are_of_few_rows(dtype: Any) -> None:
 
 
 @each_type
-def test_accumulate_size_covers_a_panel_and_the_transposed_rows(dtype: Any) -> None:
-    n = lanes(dtype)
-    for rows in (0, 1, 17):
-        for depth in (0, 1, DEPTH, DEPTH + 1, 10 * DEPTH):
-            size = packing.accumulate_size(rows, depth, np.dtype(dtype))
-            assert size >= min(depth, DEPTH) * (rows + WIDTH * n)
-            assert size <= 2 * DEPTH * (rows + WIDTH * n)
+def test_gradients_size_covers_panels_the_transposed_rows_and_sums_of_a_pass(dtype: Any) -> None:
+    array = np.empty(0, dtype)
+    for rows, columns in product((0, 1, 17), (0, 1, 70, 5000)):
+        for N in (0, 1, 6, 7, 100, DEPTH, DEPTH + 1, 10 * DEPTH):
+            size = packing.gradients_size(rows, columns, N, np.dtype(dtype))
+            depth = passes(N)
+            needed = panels_space(array, columns, depth) + depth * rows
+            needed += SUMS if depth < N else 0
+            assert needed <= size <= 2 * needed

@@ -1,10 +1,11 @@
 """One step of each cell in the notebooks' layout, ``(features, batch)``, by weights as they lie."""
 
 from ._jit import kernel
-from .linear import add_rows, transpose, zero_row
+from .gradients import sum_gradients
+from .linear import transpose
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
-from .lying import accumulate_lying, multiply_back
+from .lying import multiply_back
 from .rnn import step_backward as rnn_step_backward
 from .short import (
     lstm_steps_forward,
@@ -56,10 +57,10 @@ def rnn_cell_backward(
     transpose(dz, B, dz_rows, H, H, B, H)
     transpose(pointer(xt), B, x_rows, D, D, B, D)
     transpose(pointer(a_prev), B, h_rows, H, H, B, H)
-    accumulate_lying(H, D, pointer(dw_ax), D, dz, B, x_rows, D, B, False, packed)
-    accumulate_lying(H, H, pointer(dw_aa), H, dz, B, h_rows, H, B, False, packed)
-    zero_row(H, pointer(db))
-    add_rows(H, pointer(db), dz_rows, H, B)
+    sum_gradients(
+        H, dz_rows, H, pointer(db), pointer(dw_aa), H, h_rows, H, pointer(dw_ax), D, x_rows, D, B,
+        packed,
+    )  # fmt: skip
     multiply_back(B, D, x_rows, D, False, dz_rows, H, pointer(w_ax), D, H, packed)
     multiply_back(B, H, h_rows, H, False, dz_rows, H, pointer(w_aa), H, H, packed)
     transpose(x_rows, D, pointer(dxt), B, B, D, B)
@@ -114,8 +115,7 @@ def lstm_cell_backward(
     dh_rows = c_rows + padded(joined, B * H)
     dc_rows = dh_rows + padded(joined, B * H)
     gates = dc_rows + padded(joined, B * H)
-    transposed = gates + padded(joined, B * GATES * H)
-    packed = transposed + padded(joined, B * GATES * H)
+    packed = gates + padded(joined, B * GATES * H)
     transpose(pointer(a_prev), B, joined, across, H, B, H)
     transpose(pointer(xt), B, joined + H, across, D, B, D)
     transpose(pointer(c_prev), B, c_prev_rows, H, H, B, H)
@@ -128,9 +128,7 @@ def lstm_cell_backward(
     transpose(pointer(ot), B, gates + GATE_O * H, GATES * H, H, B, H)
     lstm_step_back(B, 0, H, H, gates, gates, c_prev_rows, c_rows, dh_rows, dc_rows)
     transpose(dc_rows, H, pointer(dc_prev), B, B, H, B)
-    weight_gradients(
-        joined, gates, transposed, pointer(dw), pointer(db), packed, B, D, H, 0, GATES * H
-    )
+    weight_gradients(joined, gates, pointer(dw), pointer(db), packed, B, D, H, 0, GATES * H)
     through_gates(
         pointer(w_f), pointer(w_i), pointer(w_c), pointer(w_o), gates, False, joined, across,
         0, across, packed, B, D, H,

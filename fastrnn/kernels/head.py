@@ -5,18 +5,8 @@ Shapes: ``h (N, H)``, one row for each step of each example, ``y (N, O)`` with `
 
 from ._jit import inline, kernel
 from .activations import softmax_row
-from .linear import (
-    accumulate_panel_space,
-    add_rows,
-    multiply,
-    pack_columns,
-    pack_rows,
-    passes,
-    reverse_axes,
-    transpose,
-    zero_row,
-)
-from .lying import accumulate_lying
+from .gradients import sum_gradients
+from .linear import multiply, pack_columns, pack_rows, reverse_axes
 from .simd import align, padded, pointer
 
 
@@ -56,13 +46,4 @@ def output_backward(dz, h, w_y, da, dw, db, scratch):
     multiply(N, H, dh, H, dh, H, False, rows, O, packed, O)
     reverse_axes(dh, pointer(da), T, B, H)
 
-    depth = passes(N)
-    transposed = packed + accumulate_panel_space(h, depth)
-    zero_row(O, pointer(db))
-    k = 0
-    while k == 0 or k < N:
-        n = min(depth, N - k)
-        add_rows(O, pointer(db), rows + k * O, O, n)
-        transpose(rows + k * O, O, transposed, n, n, O, n)
-        accumulate_lying(O, H, dw, H, transposed, n, h + k * H, H, n, k > 0, packed)
-        k += max(depth, 1)
+    sum_gradients(O, rows, O, pointer(db), dw, H, h, H, dw, H, h, 0, N, packed)

@@ -41,7 +41,7 @@ THIN = 3 if PAIRS else 1  # rows for which a panel has too few sums to keep the 
 STREAM = 12 << 20  # bytes of packed weights that caches do not keep until they are used
 WRITTEN = 1 << 15  # elements that `multiply` writes before it goes on with other rows,
 TILES = 10  # but at least so many tiles of rows, for which it reads the weights once
-DEPTH = 512  # rows that one pass of `accumulate` sums: a packed panel stays in L2
+PACKED = 1 << 15  # elements that `multiply_packing` packs at once, or one panel if that is more
 
 
 @leaf
@@ -332,37 +332,40 @@ def reverse_axes(source, out, I, J, K):
             transpose(source + j * K, J * K, out + j * I, J * I, I, K, I)
 
 
-# --- sums over rows -----------------------------------------------------------------
+# --- products by what is packed when its turn comes -----------------------------------
 
 
 @part
-def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
-    """``out += sum over k of outer(x[k], y[k])``, the product that gives weight gradients.
+def multiply_packing(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, packed):
+    """``out = x @ w``, or added to it, for ``w (depth, columns)``, some panels of it at a time.
 
-    x_t : the transpose of `x`, ``x_t[i][k] = x[k][i]``.
-    y : ``y[k][j]``; each panel of its columns is copied to `packed`.
-    kept : whether `out` is added to, or overwritten.
+    packed : `panels_space` elements.
     """
-    block = lanes(out)
-    for j in range(0, columns, WIDTH * block):
-        _pack_panel(y + j, y_row, columns - j, tile_across(block, columns - j), depth, packed)
-        multiply_columns(
-            rows, out + j, out_row, out + j, out_row, kept, columns - j,
-            x_t, x_row, packed, depth,
-        )  # fmt: skip
+    panel = WIDTH * lanes(out)
+    at_once = _panels_at_once(out, depth)
+    for j0 in range(0, columns, at_once):
+        j1 = min(j0 + at_once, columns)
+        for j in range(j0, j1, panel):
+            across = tile_across(lanes(out), j1 - j)
+            _pack_panel(w + j, w_row, j1 - j, across, depth, packed + (j - j0) * depth)
+        out_j = out + j0
+        multiply(rows, j1 - j0, out_j, out_row, out_j, out_row, kept, x, x_row, packed, depth)
 
 
 @inline
-def passes(depth):
-    """Rows of one pass over `depth` rows: at most `DEPTH`, and all passes about equal."""
-    count = max(1, (depth + DEPTH - 1) // DEPTH)
-    return (depth + count - 1) // count
+def _panels_at_once(p, depth):
+    """Columns, of whole panels, that `multiply_packing` packs at once."""
+    panel = WIDTH * lanes(p)
+    return max(1, PACKED // max(1, depth * panel)) * panel
 
 
 @inline
-def accumulate_panel_space(p, depth):
-    """Elements that `accumulate` packs at once."""
-    return depth * WIDTH * lanes(p)
+def panels_space(p, columns, depth):
+    """Elements that `multiply_packing` packs at once."""
+    return depth * min(paneled(p, columns), _panels_at_once(p, depth))
+
+
+# --- sums over rows -----------------------------------------------------------------
 
 
 @inline

@@ -9,14 +9,13 @@ that of Gers, Schmidhuber & Cummins (2000), Neural Computation 12(10).
 
 from ._jit import inline, kernel, leaf, part
 from .activations import sigmoid, tanh
+from .gradients import sum_gradients
 from .head import predict
 from .linear import (
     HALF,
     STREAM,
     THIN,
-    accumulate_panel_space,
     add_row,
-    add_rows,
     copy_or_zero,
     multiply,
     multiply_between,
@@ -25,12 +24,10 @@ from .linear import (
     multiply_thin,
     multiply_tile,
     pack_rows,
-    passes,
     reverse_axes,
     transpose,
     zero_row,
 )
-from .lying import accumulate_lying
 from .simd import (
     ROWS,
     WIDTH,
@@ -417,20 +414,10 @@ def weight_gradients(x, h, dgates, dw, db, N, D, H, g0, g1, scratch):
 
     h : the old states.
     """
-    depth = passes(N)
-    transposed = scratch + accumulate_panel_space(h, depth)
     out = dw + g0 * (H + D)
-    rows = g1 - g0
-    zero_row(rows, db + g0)
-    k = 0
-    while k == 0 or k < N:
-        n = min(depth, N - k)
-        dgates_k = dgates + (k * GATES * H + g0)
-        add_rows(rows, db + g0, dgates_k, GATES * H, n)
-        transpose(dgates_k, GATES * H, transposed, n, n, rows, n)
-        accumulate_lying(rows, H, out, H + D, transposed, n, h + k * H, H, n, k > 0, scratch)
-        accumulate_lying(rows, D, out + H, H + D, transposed, n, x + k * D, D, n, k > 0, scratch)
-        k += max(depth, 1)
+    sum_gradients(
+        g1 - g0, dgates + g0, GATES * H, db + g0, out, H + D, h, H, out + H, H + D, x, D, N, scratch
+    )
 
 
 @inline

@@ -6,7 +6,12 @@ when its turn comes.  Sums take their terms in the same order as in `linear`.
 """
 
 from ._jit import leaf, part
-from .linear import accumulate, multiply_columns, tile_across, transpose
+from .linear import (
+    multiply_columns,
+    multiply_packing,
+    tile_across,
+    transpose,
+)
 from .simd import (
     WIDTH,
     before_line,
@@ -36,8 +41,7 @@ def _multiply_strips(
     block = lanes(out)
     width = WIDTH * block
     for j in range(0, columns, width):
-        k = 0
-        while k == 0 or k < depth:
+        for k in range(0, max(1, depth), STRIP):
             n = min(STRIP, depth - k)
             for v in range(0, tile_across(block, columns - j), block):
                 lying = w + ((j + v) * w_row + k)
@@ -50,7 +54,6 @@ def _multiply_strips(
                 rows, out_j, out_row, start_j, start_j_row, True, columns - j,
                 x + k, x_row, packed, n,
             )  # fmt: skip
-            k += STRIP
 
 
 @part
@@ -225,16 +228,6 @@ def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, 
         lying = 0
     if lying > 0:
         _multiply_rows(rows, lying, out, out_row, kept, x, x_row, w, w_row, depth)
-    accumulate(
-        rows, columns - lying, out + lying, out_row, x, x_row, w + lying, w_row, depth,
-        kept, packed,
+    multiply_packing(
+        rows, columns - lying, out + lying, out_row, kept, x, x_row, w + lying, w_row, depth, packed
     )  # fmt: skip
-
-
-@part
-def accumulate_lying(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
-    """`accumulate`; few rows of `x` and `y`, or of `out`, by `y` as it lies."""
-    if depth <= FEW or rows <= FEW:
-        multiply_back(rows, columns, out, out_row, kept, x_t, x_row, y, y_row, depth, packed)
-    else:
-        accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed)

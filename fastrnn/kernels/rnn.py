@@ -8,25 +8,22 @@ Source: Elman (1990), Cognitive Science 14(2), with tanh units.
 
 from ._jit import inline, kernel, part
 from .activations import tanh
+from .gradients import sum_gradients
 from .head import predict
 from .linear import (
     HALF,
     STREAM,
-    accumulate_panel_space,
     add_row,
-    add_rows,
     copy_or_zero,
     copy_row,
     multiply,
     multiply_between,
     pack_columns,
     pack_rows,
-    passes,
     reverse_axes,
     transpose,
     zero_row,
 )
-from .lying import accumulate_lying
 from .simd import (
     ROWS,
     WIDTH,
@@ -174,20 +171,9 @@ def weight_gradients(x, h, dz, dw_ax, dw_aa, db, N, D, H, g0, g1, scratch):
 
     h : the old states.
     """
-    depth = passes(N)
-    transposed = scratch + accumulate_panel_space(h, depth)
-    rows = g1 - g0
-    dw_ax, dw_aa, db = dw_ax + g0 * D, dw_aa + g0 * H, db + g0
-    zero_row(rows, db)
-    k = 0
-    while k == 0 or k < N:
-        n = min(depth, N - k)
-        dz_k = dz + (k * H + g0)
-        add_rows(rows, db, dz_k, H, n)
-        transpose(dz_k, H, transposed, n, n, rows, n)
-        accumulate_lying(rows, H, dw_aa, H, transposed, n, h + k * H, H, n, k > 0, scratch)
-        accumulate_lying(rows, D, dw_ax, D, transposed, n, x + k * D, D, n, k > 0, scratch)
-        k += max(depth, 1)
+    sum_gradients(
+        g1 - g0, dz + g0, H, db + g0, dw_aa + g0 * H, H, h, H, dw_ax + g0 * D, D, x, D, N, scratch
+    )
 
 
 @inline

@@ -5,12 +5,13 @@ in the same order as those of `rnn` and `lstm`, and so the bits are the same.
 """
 
 from ._jit import inline, kernel, part
+from .gradients import sum_gradients
 from .head import softmax_each
-from .linear import add_row, add_rows, copy_or_zero, copy_row, reverse_axes, transpose, zero_row
+from .linear import add_row, copy_or_zero, copy_row, reverse_axes, transpose, zero_row
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
 from .lstm import step_forward as lstm_step_forward
-from .lying import accumulate_lying, multiply_back, multiply_lying
+from .lying import multiply_back, multiply_lying
 from .rnn import runs
 from .rnn import step_backward as rnn_step_backward
 from .rnn import step_forward as rnn_step_forward
@@ -246,14 +247,14 @@ def through_gates(w_f, w_i, w_c, w_o, dgates, kept, out, out_row, a0, a1, packed
 
 
 @inline
-def weight_gradients(joined, dgates, transposed, dw, db, packed, N, D, H, g0, g1):
+def weight_gradients(joined, dgates, dw, db, scratch, N, D, H, g0, g1):
     """`lstm.weight_gradients`, from old states and inputs side by side: ``joined (N, H + D)``."""
-    rows, across = g1 - g0, H + D
-    zero_row(rows, db + g0)
-    add_rows(rows, db + g0, dgates + g0, GATES * H, N)
-    transpose(dgates + g0, GATES * H, transposed, N, N, rows, N)
+    across = H + D
     out = dw + g0 * across
-    accumulate_lying(rows, across, out, across, transposed, N, joined, across, N, False, packed)
+    sum_gradients(
+        g1 - g0, dgates + g0, GATES * H, db + g0, out, across, joined, across, out, across,
+        joined, 0, N, scratch,
+    )  # fmt: skip
 
 
 @part
@@ -269,8 +270,7 @@ def lstm_steps_backward(
     across = H + D
     rank, phase, members = join(team, places)
     joined = scratch + rank * scratch_row
-    transposed = joined + padded(joined, T * B * across)
-    packed = transposed + padded(joined, T * B * GATES * H)
+    packed = joined + padded(joined, T * B * across)
     while phase <= T + 1:
         j0, j1 = share(rank, members, H, lanes(h_prev))
         count, adjacent = runs(B, j0, j1, H)
@@ -308,7 +308,7 @@ def lstm_steps_backward(
                 copy_row(H, joined + r * across, h_prev + r * H)
                 copy_row(D, joined + (r * across + H), x + r * D)
             g0, g1 = share(rank, members, GATES * H, ROWS)
-            weight_gradients(joined, dgates, transposed, dw, db, packed, T * B, D, H, g0, g1)
+            weight_gradients(joined, dgates, dw, db, packed, T * B, D, H, g0, g1)
         members = meet(team, places, rank, members, phase)
         phase += 1
     leave(team, places, rank, members)

@@ -60,21 +60,16 @@ def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, w, d
 
 
 @njit(error_model="numpy")
-def accumulate(rows, columns, out, out_row, x_t, x_row, y, y_row, depth, kept, packed):
-    linear.accumulate(
-        rows, columns, pointer(out), out_row, pointer(x_t), x_row, pointer(y), y_row,
-        depth, kept, pointer(packed),
+def multiply_packing(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, packed):
+    linear.multiply_packing(
+        rows, columns, pointer(out), out_row, kept, pointer(x), x_row, pointer(w), w_row, depth,
+        pointer(packed),
     )  # fmt: skip
 
 
 @njit(error_model="numpy")
-def panel_space(array, depth):
-    return linear.accumulate_panel_space(pointer(array), depth)
-
-
-@njit(error_model="numpy")
-def passes(depth):
-    return linear.passes(depth)
+def panels_space(array, columns, depth):
+    return linear.panels_space(pointer(array), columns, depth)
 
 
 @njit(error_model="numpy")
@@ -161,17 +156,17 @@ def test_multiply_some_rows_at_a_time(dtype: Any) -> None:
 
 
 @each_type
-def test_accumulate(dtype: Any) -> None:
-    x, y = integers((DEPTHS[-1], ROWS[-1]), dtype), integers((DEPTHS[-1], COLUMNS[-1]), dtype, 1)
-    products = prefix_products(x.T, y)
+def test_multiply_packing(dtype: Any) -> None:
+    x, w = integers((ROWS[-1], DEPTHS[-1]), dtype), integers((DEPTHS[-1], COLUMNS[-1]), dtype, 1)
+    products = prefix_products(x, w)
     old = integers((ROWS[-1], COLUMNS[-1]), dtype, 2)
     for columns in COLUMNS:
-        out_row, y_row = columns + 5, columns + 2
+        out_row, w_row = columns + 5, columns + 2
         outs = {rows: guarded(max(rows * out_row - 5, 0), dtype) for rows in ROWS}
         for depth in DEPTHS[:: 1 if columns in (1, 33, 70) else 5]:
-            source = guarded(max(depth * y_row - 2, 0), dtype)
-            rows_in(source, (depth, columns), y_row)[...] = y[:depth, :columns]
-            packed = guarded(panel_space(source, depth), dtype)
+            source = guarded(max(depth * w_row - 2, 0), dtype)
+            rows_in(source, (depth, columns), w_row)[...] = w[:depth, :columns]
+            packed = guarded(panels_space(source, columns, depth), dtype)
             for rows in ROWS:
                 kept = (columns + depth + rows) % 2 == 1
                 out = outs[rows]
@@ -180,15 +175,33 @@ def test_accumulate(dtype: Any) -> None:
                 if kept:
                     result[...] = old[:rows, :columns]
                     expected = expected + old[:rows, :columns]
-                x_t = guarded_copy(x[:depth, :rows].T)
-                accumulate(
-                    rows, columns, out, out_row, x_t, depth, source, y_row, depth, kept, packed
+                x_depth = guarded_copy(x[:rows, :depth])
+                multiply_packing(
+                    rows, columns, out, out_row, kept, x_depth, depth, source, w_row, depth, packed
                 )
                 assert np.array_equal(result, expected), (rows, columns, depth)
                 result[...] = np.nan
             assert_untouched(packed)
         for rows in ROWS:
             assert_untouched(outs[rows], (rows, columns), out_row)
+
+
+@each_type
+def test_multiply_packing_some_panels_at_a_time(dtype: Any) -> None:
+    panel = WIDTH * lanes(dtype)
+    for depth in (400, linear.PACKED // panel, linear.PACKED // panel + 1):
+        rows, columns = 7, 5 * panel + 3
+        x, w = integers((rows, depth), dtype), integers((depth, columns), dtype, 1)
+        space = panels_space(w, columns, depth)
+        assert space <= max(linear.PACKED, depth * panel) < depth * columns
+        packed, out = guarded(space, dtype), guarded(rows * columns, dtype)
+        multiply_packing(
+            rows, columns, out, columns, False, x.reshape(-1), depth, w.reshape(-1), columns, depth,
+            packed,
+        )  # fmt: skip
+        assert np.array_equal(out.reshape(rows, columns), x @ w)
+        assert_untouched(packed)
+        assert_untouched(out)
 
 
 @each_type
@@ -302,14 +315,3 @@ def test_row_functions(dtype: Any) -> None:
             assert np.array_equal(zeroed, np.zeros(columns))
             for out in outs:
                 assert_untouched(out)
-
-
-def test_passes() -> None:
-    """Together they cover all rows, none is longer than DEPTH, and they differ by few rows."""
-    assert passes(0) == 0
-    for depth in (1, 2, linear.DEPTH, linear.DEPTH + 1, 3 * linear.DEPTH - 1, 10_001):
-        rows = passes(depth)
-        count = -(-depth // rows)
-        assert rows <= linear.DEPTH
-        assert count == -(-depth // linear.DEPTH)
-        assert (count - 1) * rows < depth <= count * rows
