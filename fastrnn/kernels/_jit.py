@@ -18,6 +18,7 @@ import pickle
 import signal
 import threading
 import warnings
+from importlib.resources import files
 from pathlib import Path
 
 import numba
@@ -34,14 +35,15 @@ if numba.config.DISABLE_JIT:
 
 
 def digest_sources(folder):
-    """A digest of every source file in a folder."""
+    """A digest of every source file in a folder, be it in an archive; None if there is none."""
+    sources = {file.name: file for file in folder.iterdir() if file.name.endswith(".py")}
     digest = hashlib.sha256()
-    for source in sorted(Path(folder).glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return digest.hexdigest()
+    for name in sorted(sources):
+        digest.update(name.encode() + b"\0" + sources[name].read_bytes() + b"\0")
+    return digest.hexdigest() if sources else None
 
 
-SOURCES = digest_sources(Path(__file__).parent)
+SOURCES = digest_sources(files(__package__))
 compiler_lock = global_compiler_lock  # held by the thread that compiles
 
 
@@ -251,6 +253,8 @@ def kernel(function):
     """Compile a function that Python calls, once for each dtype, and keep the result."""
     compiled = njit(function, nogil=True, error_model="numpy", boundscheck=False)
     try:
+        if SOURCES is None:
+            raise OSError("it has no sources to know them by")
         compiled._cache = KernelCache(function)
     except (RuntimeError, OSError) as error:
         _warn_uncached(error)

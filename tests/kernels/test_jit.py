@@ -360,6 +360,34 @@ def test_every_source_is_in_the_digest(source: Path, tmp_path: Path) -> None:
     assert len({_jit.SOURCES, edited, renamed, removed}) == 4
 
 
+def test_the_digest_of_an_archive(tmp_path: Path) -> None:
+    """A package may be imported from a zip file, which has no folder to look into."""
+    shutil.make_archive(str(tmp_path / "app"), "zip", ROOT, "fastrnn")
+    program = "from fastrnn.kernels import _jit; print(_jit.__file__, _jit.SOURCES)"
+    env = os.environ | {"PYTHONPATH": str(tmp_path / "app.zip")}
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, cwd=tmp_path, env=env, text=True, stdout=subprocess.PIPE)
+    file, digest = found.stdout.split()
+    assert "app.zip" in file
+    assert digest == _jit.SOURCES
+
+
+def test_no_sources_no_digest(tmp_path: Path) -> None:
+    assert _jit.digest_sources(tmp_path) is None
+
+
+def test_without_sources_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only they tell one version's kernels from another's."""
+    monkeypatch.setattr(_jit, "SOURCES", None)
+    monkeypatch.setattr(_jit._warn_uncached, "done", False)
+
+    def square(x: float) -> float:
+        return x * x
+
+    with pytest.warns(_jit.CacheWarning, match="no sources"):
+        assert _jit.kernel(square)(3.0) == 9.0
+
+
 # --- what kernels are made of -----------------------------------------------------------
 
 
