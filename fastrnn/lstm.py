@@ -104,12 +104,12 @@ class LSTMSteps(Steps):
 def lstm_steps(caches: Any) -> LSTMSteps:
     """The caches of a run of this cell, gathered if a loop over the cell built them."""
     steps, _ = split_caches(caches)
-    return steps if isinstance(steps, LSTMSteps) else gather("caches[0]", steps)
+    return steps if isinstance(steps, LSTMSteps) else gather(steps)
 
 
-def gather(argument: str, caches: Sequence[Cache]) -> LSTMSteps:
+def gather(caches: Sequence[Cache]) -> LSTMSteps:
     """Time-major buffers from plain per-step tuples."""
-    parameters, arrays = stack_caches(argument, caches, CACHE)
+    parameters, arrays = stack_caches(caches, CACHE, KEYS | HEAD_KEYS)
     gates = np.stack([arrays[name] for name in ("it", "ft", "cct", "ot")], axis=2)
     return LSTMSteps(
         parameters,
@@ -355,9 +355,12 @@ class LSTMWorkspace(Workspace):
         across = padded(H, dtype)
         steps = chunk(T, B, GATES * across, dtype)
         kept, cells = (T, T + 1) if training else (0, 1)
-        sums, gates, c, h = memory = aligned(
-            dtype, (steps, B, GATES, across), (kept, B, GATES, H), (cells, B, H), (T + 1, B, H)
+        # Alone, since without a workspace it is all that is kept.
+        (h,) = aligned(dtype, (T + 1, B, H))
+        sums, gates, c = aligned(
+            dtype, (steps, B, GATES, across), (kept, B, GATES, H), (cells, B, H)
         )
+        memory = [h, sums, gates, c]
         self.h = h
         self.forward = sums, gates, c, h, steps
         self.last = h[-1], c[-1]
@@ -375,7 +378,8 @@ class LSTMWorkspace(Workspace):
             self.backward = gates, c, dh, dc, dx, dw, db, scratch
             if short_run:
                 self.short = gates, c, h, scratch
-            self.gradients = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
+            found = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
+            self.gradients = {name: array.view() for name, array in found.items()}
         super().__init__(layer, T, B, training, crew, memory)
 
 

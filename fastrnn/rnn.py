@@ -74,12 +74,12 @@ class RNNSteps(Steps):
 def rnn_steps(caches: Any) -> RNNSteps:
     """The caches of a run of this cell, gathered if a loop over the cell built them."""
     steps, _ = split_caches(caches)
-    return steps if isinstance(steps, RNNSteps) else gather("caches[0]", steps)
+    return steps if isinstance(steps, RNNSteps) else gather(steps)
 
 
-def gather(argument: str, caches: Sequence[Cache]) -> RNNSteps:
+def gather(caches: Sequence[Cache]) -> RNNSteps:
     """Time-major buffers from plain per-step tuples."""
-    parameters, arrays = stack_caches(argument, caches, CACHE)
+    parameters, arrays = stack_caches(caches, CACHE, KEYS | HEAD_KEYS)
     return RNNSteps(parameters, arrays["xt"], arrays["a_prev"], arrays["a_next"])
 
 
@@ -290,7 +290,8 @@ class RNNWorkspace(Workspace):
             self.backward = dz, dh, dx, dw_ax, dw_aa, db, scratch
             if short_run:
                 self.short = h, scratch
-            self.gradients = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
+            found = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
+            self.gradients = {name: array.view() for name, array in found.items()}
         super().__init__(layer, T, B, training, crew, memory)
 
 

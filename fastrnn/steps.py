@@ -1,6 +1,6 @@
 """The caches of the sequence functions: per-step tuples that are views, made when asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -60,21 +60,39 @@ def split_cache(argument: str, cache: Any, names: Sequence[str]) -> tuple[list[A
     return values, parameters
 
 
+def _is_same(parameters: Any, others: Any, keys: Iterable[str]) -> bool:
+    """Whether two steps have the same weights, as far as they have any."""
+    if parameters is others:
+        return True
+    if not (isinstance(parameters, Mapping) and isinstance(others, Mapping)):
+        return False
+    pairs: Iterable[Any] = ((parameters.get(key), others.get(key)) for key in keys)
+    return all(one is other or np.array_equal(one, other) for one, other in pairs)
+
+
 def stack_caches(
-    argument: str, caches: Sequence[Any], names: Sequence[str]
+    caches: Sequence[Any], names: Sequence[str], keys: Iterable[str]
 ) -> tuple[Any, dict[str, Array]]:
-    """The parameters, and time-major arrays by name, of plain per-step tuples."""
+    """The parameters, and time-major arrays by name, of plain per-step tuples.
+
+    keys : of the weights, which have to be the same in all steps.
+    """
     if len(caches) == 0:
-        raise ValueError(f"{argument} is empty; wanted a tuple ({', '.join(names)}) for each step")
+        raise ValueError(f"caches[0] is empty; wanted a tuple ({', '.join(names)}) for each step")
     sizes: dict[str, int] = {}
     steps = []
-    parameters = None
+    _, parameters = split_cache("caches[0][0]", caches[0], names)
     for t, cache in enumerate(caches):
-        values, parameters = split_cache(f"{argument}[{t}]", cache, names)
+        values, others = split_cache(f"caches[0][{t}]", cache, names)
+        if not _is_same(parameters, others, keys):
+            raise ValueError(
+                f"parameters in caches[0][{t}] are not those in caches[0][0]; wanted one set of "
+                "weights for all steps (the cell's backward function takes each step's own)"
+            )
         steps.append(
             [
                 checked(
-                    f"{name} in {argument}[{t}]",
+                    f"{name} in caches[0][{t}]",
                     value,
                     ("n_x" if name == "xt" else "n_a", "m"),
                     sizes,

@@ -405,6 +405,23 @@ def test_parameters_in_caches(cell: Cell, label: str) -> None:
         assert came in refusal(lambda plain=plain: call(caches=(plain, x)), error)
 
 
+@each_backward
+def test_parameters_that_differ_between_steps(cell: Cell, label: str) -> None:
+    call = calls()[label]
+    steps, x = call.arguments["caches"]
+    parameters = steps[0][-1]
+    equal = {key: np.array(array) for key, array in parameters.items()}
+    plain = [*list(steps)[:-1], (*steps[-1][:-1], equal)]
+    for name, array in call().items():
+        np.testing.assert_array_equal(call(caches=(plain, x))[name], array)
+    for key in cell.weights[0], cell.head:
+        other = {**parameters, key: parameters[key] + 1}
+        plain = [*list(steps)[:-1], (*steps[-1][:-1], other)]
+        message = refusal(lambda plain=plain: call(caches=(plain, x)), ValueError)
+        assert f"parameters in caches[0][{len(steps) - 1}] are not those in caches[0][0]" in message
+        assert "wanted one set" in message
+
+
 @each_cell
 def test_a_cache_that_is_none(cell: Cell) -> None:
     call = calls()[f"{cell.name}_cell_backward"]
