@@ -8,7 +8,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy import ndarray
@@ -21,11 +21,15 @@ from .packing import aligned, backward_size, forward_size, padded
 from .threads import Crew, Threads, cpu_count, shared_threads
 from .workspace import Single, Weights, Workspace
 
-# What another thread pays for: bytes of weights, as often as they are multiplied,
+# What makes another thread worth its cost: bytes of weights, as often as they are multiplied,
 WOKEN_WORK = 200_000_000  # in a call, if it has to be woken,
 AWAKE_WORK = 4_000_000  # if it is awake,
 STEP_WORK = 800_000  # and in each step.
 PACKING = 8  # steps in the time of packing
+IN_USE = "workspace is in use by another call"
+
+Count: TypeAlias = int | np.integer[Any]
+Flag: TypeAlias = bool | np.bool_
 
 
 class Kernels(NamedTuple):
@@ -51,7 +55,7 @@ class Layer(Single, ABC):
     D, H : int
         Input and hidden size.
     dtype : dtype
-        float32 if all weights are, else float64; every call computes in it.
+        float32 if all weights promote to it, else float64; every call computes in it.
     threads : int
         Threads that a call is spread over where that pays.
     training : bool
@@ -64,7 +68,7 @@ class Layer(Single, ABC):
     _kernels: Kernels
     _state: tuple[str, ...]  # the arrays of a state; a single one goes without a tuple
 
-    def __init__(self, parameters: Any, threads: int = 1, *, training: bool = True) -> None:
+    def __init__(self, parameters: Any, threads: Count = 1, *, training: Flag = True) -> None:
         self._count = _count("threads", threads, 1)
         self._most = min(self._count, cpu_count())
         self._training = _flag("training", training)
@@ -120,7 +124,7 @@ class Layer(Single, ABC):
 
     # --- the same for all -----------------------------------------------------------
 
-    def update(self, parameters: Any, *, copy: bool = True) -> None:
+    def update(self, parameters: Any, *, copy: Flag = True) -> None:
         """Take new weights of the same shapes.
 
         Parameters
@@ -140,6 +144,8 @@ class Layer(Single, ABC):
         ------
         TypeError, ValueError, KeyError
             A weight does not fit this layer; the message names it.
+        RuntimeError
+            A signal's handler called this in the middle of an `update`.
         """
         copy = _flag("copy", copy)
         found = self._usual_weights(parameters)
@@ -207,7 +213,7 @@ class Layer(Single, ABC):
             found.append(w)
         return found
 
-    def workspace(self, T: int, B: int, training: bool | None = None) -> Workspace:
+    def workspace(self, T: Count, B: Count, training: Flag | None = None) -> Workspace:
         """Preallocate the buffers for calls with T steps of B examples.
 
         Parameters
@@ -269,7 +275,7 @@ class Layer(Single, ABC):
         TypeError, ValueError
             An argument does not fit; the message names it.
         RuntimeError
-            The workspace is in use by another thread.
+            The workspace is in use by another call.
         """
         usual = self._is_usual(x, self._D)
         if not usual:
@@ -282,6 +288,8 @@ class Layer(Single, ABC):
             ws = self._check_workspace(workspace, "x", T, B)
         x = ws.apart(x if usual else ready(x, self._dtype))
         found = self._packed or (ws.short and self._waiting) or self._await_packed()
+        if ws.lock.locked():
+            raise RuntimeError(IN_USE)
         with ws.lock:
             ws.x = None
             lying = found.lying
@@ -290,11 +298,17 @@ class Layer(Single, ABC):
             else:
                 self._run(ws.crew, self._kernels.short_forward, *first, x, *lying, *ws.short)
             if ws.training:
-                ws.x, ws.weights = x, found
+                ws.x, ws.weights = x.view(), found  # whose shape nobody changes
         if workspace is None:
             return ws.out, self._join_state([array.copy() for array in ws.last])
-        return ws.out, ws.state
+        return ws.out.view(), ws.state
 
+    @overload
+    def backward(self, dh: Any, dstate: Any, workspace: Workspace) -> dict[str, Array]: ...
+    @overload
+    def backward(
+        self, dh: Any, dstate: Any = None, *, workspace: Workspace
+    ) -> dict[str, Array]: ...
     def backward(
         self, dh: Any, dstate: Any = None, workspace: Workspace | None = None
     ) -> dict[str, Array]:
@@ -321,7 +335,7 @@ class Layer(Single, ABC):
         TypeError, ValueError
             An argument does not fit, or the workspace holds no forward pass.
         RuntimeError
-            The workspace is in use by another thread.
+            The workspace is in use by another call.
         """
         usual = self._is_usual(dh, self._H)
         if not usual:
@@ -332,6 +346,8 @@ class Layer(Single, ABC):
         if dstate is not None:
             last = [ws.apart(array) for array in last]
         dh = ws.apart(dh if usual else ready(dh, self._dtype))
+        if ws.lock.locked():
+            raise RuntimeError(IN_USE)
         with ws.lock:
             x, found = ws.x, ws.weights
             if x is None or found is None:
@@ -396,7 +412,7 @@ class Layer(Single, ABC):
         h: Array = states[0]
         return h
 
-    def zero_state(self, B: int) -> Any:
+    def zero_state(self, B: Count) -> Any:
         """A state of zeros for B examples, for `step` to begin with.
 
         Parameters
@@ -408,6 +424,13 @@ class Layer(Single, ABC):
         -------
         ndarray or tuple of ndarray, shape (B, H)
             Of an `RNN` h, of an `LSTM` the tuple (h, c).
+
+        Raises
+        ------
+        TypeError, ValueError
+            `B` is no int, or negative.
+        MemoryError
+            The state does not fit into memory.
         """
         B = _count("B", B, 0)
         try:
@@ -504,8 +527,6 @@ class Layer(Single, ABC):
                 f"{argument} has {T} steps of {B} examples; "
                 f"wanted the workspace's {workspace.T} steps of {workspace.B}"
             )
-        if workspace.lock.locked():
-            raise RuntimeError("workspace is in use by another call")
         return workspace
 
     # --- buffers and threads --------------------------------------------------------
@@ -529,7 +550,7 @@ class Layer(Single, ABC):
             threads.lead(kernel, arguments, crew)
 
     def _crew(self, T: int, B: int) -> Crew:
-        """Threads that pay in a pass."""
+        """How many threads a pass is worth."""
         rows = max(B, FEW_ROWS)  # fewer wait for their weights
         step = rows * self._gates * self._H * (self._H + self._D) * self._dtype.itemsize
         most = min(self._most, 1 + step // STEP_WORK)

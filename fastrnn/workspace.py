@@ -58,9 +58,9 @@ class Workspace(Single):
     h: Array  # (T + 1, B, H), slot 0 the first state
     forward: tuple[Any, ...]  # what the forward kernel takes after x and the weights
     short: tuple[Any, ...] = ()  # likewise after weights as they lie, where those are of use
-    last: tuple[Array, ...]  # views of the last state's
+    last: tuple[Array, ...]  # views of the last state
     backward: tuple[Any, ...]  # what the backward kernel takes after dh and the weights
-    gradients: dict[str, Array]  # what backward returns
+    gradients: dict[str, Array]  # what backward returns: views, whose shape kernels do not read
 
     def __init__(
         self, layer: Any, T: int, B: int, training: bool, crew: Crew, memory: list[Array]

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 import fastrnn
 from fastrnn import reference
+from fastrnn.checks import ready
 from fastrnn.kernels.linear import STREAM
+from fastrnn.packing import CACHE_LINE
 from tests.cells import CELLS, Cell, Sizes, in_type
 from tests.compare import assert_close, assert_same_bits, copied, same_bits
 from tests.problems import Problem, normal
@@ -568,6 +570,47 @@ def test_results_are_views_into_the_workspace(cell: Cell, dtype: Any) -> None:
 
 
 @each_cell
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
+def test_no_kernel_reads_the_shape_of_a_callers_array_object(cell: Cell) -> None:
+    """None has bounds checks; and another number of axes would be compiled for."""
+    run = Run(cell, (3, 17, 5, 4, 1), np.float64)
+    ws = run.layer.workspace(4, 5)
+
+    def results(change: Callable[[Array], None]) -> list[Array]:
+        x, dh = run.x.copy(), run.dh.copy()
+        h, last = run.layer.forward(x, run.state, ws)
+        assert h.shape == (4, 5, 17)
+        kept = [array.copy() for array in (h, *split(last))]
+        for array in (x, h, *split(last)):
+            change(array)
+        gradients = run.layer.backward(dh, run.dstate, ws).values()
+        kept += [array.copy() for array in gradients]
+        for array in gradients:
+            change(array)
+        return kept
+
+    def change(array: Array) -> None:
+        array.shape = (array.size,)
+        array.flags.writeable = False
+
+    expected = results(lambda array: None)
+    results(change)
+    for got, array in zip(results(lambda array: None), expected, strict=True):
+        assert same_bits(got.ravel(), array.ravel())
+    kernels = run.layer._kernels
+    assert len(kernels.forward.signatures) <= 2  # one for each type
+    assert len(kernels.backward.signatures) <= 2
+
+
+@each_cell
+def test_what_is_returned_without_a_workspace_keeps_nothing_else(cell: Cell) -> None:
+    h, last = Run(cell, (3, 64, 8, 50, 1), np.float64).layer.forward(np.ones((50, 8, 3)))
+    for array in (h, *split(last)):
+        memory = array.base if array.base is not None else array
+        assert memory.nbytes < 1.1 * array.nbytes + CACHE_LINE
+
+
+@each_cell
 @each_type
 def test_a_call_with_a_workspace_allocates_no_array(cell: Cell, dtype: Any) -> None:
     # Every array of this problem is larger than what is allowed for Python's own objects.
@@ -754,16 +797,31 @@ def test_a_workspace_holds_one_forward_pass(cell: Cell) -> None:
 
 
 @each_cell
-def test_a_workspace_serves_one_call_at_a_time(cell: Cell) -> None:
+def test_a_workspace_serves_one_call_at_a_time(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(cell, (3, 5, 2, 4, 1), np.float64)
     ws = run.layer.workspace(4, 2)
-    with ws.lock:
-        for call in (
-            lambda: run.layer.forward(run.x, None, ws),
-            lambda: run.layer.backward(run.dh, None, ws),
-        ):
-            with pytest.raises(RuntimeError, match="workspace is in use"):
-                call()
+
+    def slow(array: Array, dtype: Any) -> Array:
+        """Another call begins while this one's arrays are being converted."""
+        ws.lock.acquire()
+        return ready(array, dtype)
+
+    x, dh = run.x.astype(np.float32), run.dh.astype(np.float32)
+    for call in (
+        lambda: run.layer.forward(x, None, ws),
+        lambda: run.layer.backward(dh, None, ws),
+    ):
+        for during in False, True:
+            if during:
+                monkeypatch.setattr(fastrnn.layer, "ready", slow)
+            else:
+                ws.lock.acquire()
+            try:
+                with pytest.raises(RuntimeError, match="workspace is in use"):
+                    call()
+            finally:
+                ws.lock.release()
+                monkeypatch.undo()
     run.layer.forward(run.x, None, ws)
     run.layer.backward(run.dh, None, ws)
 
