@@ -9,7 +9,7 @@ import numpy as np
 from .. import activations
 from ..checks import FLOAT32, FLOAT64, Array, checked
 
-# The exponential of anything lower is subnormal or zero.
+# Down to minus this, exponentials are normal numbers.
 REACH = {FLOAT64: 708.0, FLOAT32: 87.0}
 
 told: set[str] = set()
@@ -90,6 +90,8 @@ def spoil(y: Array, a: Array, W: Any, b: Any, right: str) -> None:
     right : str
         The function of `fastrnn` to name in a warning.
     """
+    if y.size == 0:
+        return
     W = np.asarray(W, y.dtype)
     reach = REACH[y.dtype]
     # Nothing is NaN if no prediction is. States are in [-1, 1], so the logits of two columns

@@ -282,3 +282,11 @@ def test_no_example_and_no_step(head: Head) -> None:
     parameters, x, a0 = head.problem(3, 5, 4, 2, 2)
     y, _ = warned(head.predict, head.module, x[:, :0], a0[:, :0], parameters)
     assert y.size == 0
+
+
+@pytest.mark.parametrize("m", [0, 1])
+def test_spoil_of_no_examples(m: int) -> None:
+    """However large the weights."""
+    y, a, W = np.zeros((2, m, 4 * (1 - m))), np.zeros((5, m, 4 * (1 - m))), np.full((2, 5), 1e3)
+    _, told = warned(_shared.spoil, y, a, W, np.zeros((2, 1)), "rnn_forward")
+    assert not told
