@@ -28,7 +28,9 @@ def as_array(argument: str, value: Any) -> Array:
     else:
         try:
             array = np.asarray(value)
-        except (ValueError, TypeError, RuntimeError) as error:  # of other libraries' arrays
+        except MemoryError:
+            raise
+        except Exception as error:  # of other libraries' arrays
             kind = ValueError if isinstance(error, ValueError) else TypeError
             raise kind(
                 f"{argument} is no array ({error}); wanted an array of real numbers"
@@ -100,7 +102,10 @@ def weights(parameters: Any, keys: Mapping[str, Axes], sizes: dict[str, int]) ->
         sizes["n_a + n_x"] = sizes["n_a"] + sizes["n_x"]
     found = []
     for key, axes in keys.items():
-        value = parameters[key]
+        try:
+            value = parameters[key]
+        except Exception as error:  # of a closed file
+            raise ValueError(f"parameters[{key!r}] cannot be read ({error})") from None
         if not _fits(value, axes, sizes):
             value = checked(f"parameters[{key!r}]", value, axes, sizes)
         found.append(value)
