@@ -436,13 +436,15 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> int:
     """The command ``fastrnn bench``; its exit code."""
     if args.functions and args.threads > 1:
-        print("fastrnn bench: the notebook functions run on one thread", file=sys.stderr)
+        print("fastrnn bench: error: the notebook functions run on one thread", file=sys.stderr)
         return 2
     if args.json not in (None, "-"):
         try:
             Path(args.json).touch()
         except OSError as error:
-            print(f"fastrnn bench: cannot write {args.json}: {error.strerror}", file=sys.stderr)
+            print(
+                f"fastrnn bench: error: cannot write {args.json}: {error.strerror}", file=sys.stderr
+            )
             return 2
     code = with_threads_set(args)
     if code is not None:

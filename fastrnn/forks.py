@@ -12,7 +12,7 @@ from typing import Any
 
 from .kernels._jit import compiler_lock
 
-_adding = threading.RLock()  # held by who forks, or adds to one of these
+_adding = threading.RLock()  # held while forking, and while adding to one of these
 _awaited: weakref.WeakSet[Any] = weakref.WeakSet()
 _given_up: weakref.WeakSet[Any] = weakref.WeakSet()
 _held: list[Any] = []  # locks
@@ -35,7 +35,7 @@ def renew_after_forks(owner: Any) -> None:
 
 def _before() -> None:
     _adding.acquire()
-    # Who holds an owner's lock may be compiling: the compiler's comes last.
+    # A thread that holds an owner's lock may be compiling: the compiler's comes last.
     for lock in [*(owner.lock for owner in _awaited), compiler_lock]:
         _held.append(lock)  # first, or an interrupt could leave it held
         lock.acquire()

@@ -33,7 +33,7 @@ def output_backward(dz: Any, caches: Any) -> dict[str, Array]:
         ``(y - targets) / (m T)``.  `T` may be less than the steps of the caches: the first
         steps are meant.
     caches : tuple
-        What `rnn_forward` or `lstm_forward` returned.
+        What `rnn_forward` or `lstm_forward` returned, or ``(list of a cell function's caches, x)``.
 
     Returns
     -------

@@ -49,17 +49,6 @@ class Layer(Single, ABC):
     A layer may be used by several threads at once, each with its own workspace and state.
     `update` disturbs no call that has begun, nor the `backward` of such a `forward`: these go
     on with the weights from before (which are the caller's to keep, if they were not copied).
-
-    Attributes
-    ----------
-    D, H : int
-        Input and hidden size.
-    dtype : dtype
-        float32 if all weights promote to it, else float64; every call computes in it.
-    threads : int
-        Threads that a call is spread over where that pays.
-    training : bool
-        Whether the weights are packed for `backward` too.
     """
 
     _instead = "the parameters, to make another layer of"
@@ -98,22 +87,27 @@ class Layer(Single, ABC):
 
     @property
     def D(self) -> int:  # noqa: N802
+        """Inputs."""
         return self._D
 
     @property
     def H(self) -> int:  # noqa: N802
+        """Hidden units."""
         return self._H
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """float32 if all weights promote to it, else float64; every call computes in it."""
         return self._dtype
 
     @property
     def threads(self) -> int:
+        """Threads that calls are spread over where that pays."""
         return self._count
 
     @property
     def training(self) -> bool:
+        """Whether the weights are packed for `backward` too."""
         return self._training
 
     # --- the cell's own -------------------------------------------------------------
@@ -135,10 +129,8 @@ class Layer(Single, ABC):
             If False, the arrays themselves may be read: by calls from now on until the next
             `update` returns, and by those begun before that and their `backward`.  Change them
             only when no such call is left, and let no call come before the `update`; they may
-            not lie in a workspace.  The results are the same.  Training by one step of up to 16
-            examples, two steps of up to four, or three or four of one is 0.9 to 3 times as
-            fast, since these hardly pay for packing; by weights of 512 KB and more, one step of
-            up to 128, two of up to 32, three of up to 12, five of up to four, eight of up to two.
+            not lie in a workspace.  The results are the same.  Training by few steps of few
+            examples, which hardly pay for packing, is faster (`fastrnn.packing.is_short`).
 
         Raises
         ------

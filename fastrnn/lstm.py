@@ -324,6 +324,10 @@ def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Arra
     ------
     TypeError, ValueError, KeyError
         An argument does not fit; the message names it.
+
+    References
+    ----------
+    Graves & Schmidhuber (2005), "Framewise phoneme classification", Neural Networks 18(5-6).
     """
     saved, parameters = split_cache("cache", cache, CACHE)
     dtype, arrays = CELL_BACKWARD.ready((*saved, da_next, dc_next), parameters)
@@ -392,8 +396,8 @@ class LSTM(Layer):
         ``Wf Wi Wc Wo (n_a, n_a + n_x)`` on ``[a_prev; xt]``, ``bf bi bc bo (n_a, 1)``, as for
         `lstm_forward`; other keys are not looked at.
     threads : int
-        Threads that a call is spread over where that pays, at most one for each CPU; the
-        results are the same to the bit.
+        Threads that `forward`, `backward` and `update` are spread over where that pays, at most
+        one for each CPU; the results are the same to the bit.
     training : bool
         Whether to pack the weights for `backward` too.
 

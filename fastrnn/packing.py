@@ -38,9 +38,10 @@ CACHE_LINE = LINE_BITS // 8  # bytes; vectors that cross a line load at half the
 SMALL = 1 << 14  # bytes of arrays of a single call that are not worth aligning
 CHUNK_BYTES = 1 << 18  # input products taken at once; they stay near the CPU
 CHUNK_ROWS = 256  # or as many rows as pay for reading the weights from further away
-# Rows (steps times examples) of a run of 0, 1, 2, ... steps that uses weights as they lie:
+# Most rows (steps times examples) of a run of 0, 1, 2, ... steps that packs no weights,
 SHORT_ROWS = 0, 16, 8, 4, 4, 0, 0, 0, 0
-LARGE_ROWS = 0, 128, 64, 36, 20, 20, 18, 16, 16  # by weights of all gates of
+# and the same where those of all gates have `LARGE_BYTES` or more.
+LARGE_ROWS = 0, 128, 64, 36, 20, 20, 18, 16, 16
 LARGE_BYTES = 1 << 19
 SHORT_STEPS = len(SHORT_ROWS) - 1
 

@@ -121,6 +121,15 @@ class Peer(ABC):
         """Forward and backward."""
 
 
+def last_cell_gradient(da: Array, steps: Any) -> Array:
+    """The gradient of the first cell state, which `reference.lstm_backward` keeps to itself."""
+    da_prev = dc = np.zeros(da.shape[:2], da.dtype)
+    for t in reversed(range(da.shape[2])):
+        step = reference.lstm_cell_backward(da[:, :, t] + da_prev, dc, steps[t])
+        da_prev, dc = step["da_prev"], step["dc_prev"]
+    return dc
+
+
 class Reference(Peer):
     """`fastrnn.reference`, the plain NumPy equations; its head of one class runs along."""
 
@@ -155,11 +164,7 @@ class Reference(Peer):
             results = {**gradients, "dx": gradients["dx"].transpose(2, 1, 0)}
             results["da0"] = gradients["da0"].T
             if problem.cell == "lstm":  # the sequence function does not return dc0
-                da, dc = np.zeros_like(h0), np.zeros_like(h0)
-                for t in reversed(range(len(caches[0]))):
-                    step = reference.lstm_cell_backward(dh[:, :, t] + da, dc, caches[0][t])
-                    da, dc = step["da_prev"], step["dc_prev"]
-                results["dc0"] = dc.T
+                results["dc0"] = last_cell_gradient(dh, caches[0]).T
             return results
 
         return Task(run, read)

@@ -248,6 +248,10 @@ def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
     ------
     TypeError, ValueError, KeyError
         An argument does not fit; the message names it.
+
+    References
+    ----------
+    Werbos (1990), "Backpropagation through time", Proceedings of the IEEE 78(10).
     """
     saved, parameters = split_cache("cache", cache, CACHE)
     dtype, arrays = CELL_BACKWARD.ready((*saved, da_next), parameters)
@@ -304,8 +308,8 @@ class RNN(Layer):
         ``Wax (n_a, n_x)``, ``Waa (n_a, n_a)``, ``ba (n_a, 1)``, as for `rnn_forward`; other
         keys are not looked at.
     threads : int
-        Threads that a call is spread over where that pays, at most one for each CPU; the
-        results are the same to the bit.
+        Threads that `forward`, `backward` and `update` are spread over where that pays, at most
+        one for each CPU; the results are the same to the bit.
     training : bool
         Whether to pack the weights for `backward` too.
 

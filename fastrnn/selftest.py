@@ -31,6 +31,7 @@ from .kernels import lstm as lstm_kernels
 from .kernels import simd
 from .lstm import HEAD_KEYS as LSTM_HEAD
 from .lstm import KEYS as LSTM_KEYS
+from .peers import last_cell_gradient
 from .rnn import HEAD_KEYS as RNN_HEAD
 from .rnn import KEYS as RNN_KEYS
 from .threads import cpu_count
@@ -132,15 +133,6 @@ def draw(
 def turned(array: Array) -> Array:
     """Between ``(features, batch, time)`` and ``(time, batch, features)``."""
     return array.transpose()
-
-
-def last_cell_gradient(da: Array, steps: Any) -> Array:
-    """The gradient of the first cell state, which `reference.lstm_backward` keeps to itself."""
-    da_prev = dc = np.zeros(da.shape[:2], da.dtype)
-    for t in reversed(range(da.shape[2])):
-        step = reference.lstm_cell_backward(da[:, :, t] + da_prev, dc, steps[t])
-        da_prev, dc = step["da_prev"], step["dc_prev"]
-    return dc
 
 
 def check_step(

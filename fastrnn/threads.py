@@ -14,7 +14,7 @@ import numpy as np
 
 from .kernels import team
 
-PATIENCE = 3000  # looks for who has been woken: some tens of microseconds
+PATIENCE = 3000  # looks for threads that have been woken: some tens of microseconds
 HOT = 1e-4  # seconds from a call to the next, in which a thread stays awake
 AGAIN = 1e-3  # seconds until threads that have fallen asleep between such calls are called again
 CROWDED = 1e-2  # seconds without help after calls that there were not CPUs enough for
@@ -42,7 +42,7 @@ def _move_from(cpu: int) -> None:
 
 
 class Crew(NamedTuple):
-    """Threads that a call pays for."""
+    """How many threads a call is worth."""
 
     members: int  # if they are awake
     woken: int  # if they have to be woken
@@ -70,17 +70,18 @@ def compile_waiting() -> None:
 
 
 class Helpers:
-    """Threads that help whoever leads, one call at a time.
+    """Threads that help a leader, one call at a time.
 
-    They need nothing but the GIL, to wake and to go to sleep, and no lock of Numba's, which who
-    waits for them may hold.  A thread touches the arrays of a call only while its leader is in the
+    To wake and to sleep they need only the GIL, never Numba's lock, which the thread that waits for
+    them may hold.  A thread touches the arrays of a call only while its leader is in the
     kernel, so no call that is cut short leaves anything running.  They end when this does.
     """
 
     def __init__(self, places: int) -> None:
         self.process = os.getpid()
         self._queue: SimpleQueue[Any] = SimpleQueue()
-        # That it is put there when this dies ends the threads.  No signal comes in between.
+        # Put there when this dies, which ends the threads.  It is C code: no signal's handler
+        # comes in between.
         self._end = weakref.ref(self, self._queue.put)
         self._words = Words(team.size(places))
         self._words[team.PATIENCE] = PATIENCE
@@ -117,7 +118,7 @@ class Helpers:
         """Wake so many threads, or as many as can be had."""
         if len(self._threads) < count:
             self._start(count)
-        # Who has been called and has not come yet need not be called again.
+        # A thread that has been called and has not come yet need not be called again.
         for _ in range(min(count, len(self._threads)) - self._queue.qsize()):
             self._queue.put(team.cpu())
 
@@ -146,7 +147,7 @@ class Helpers:
 
     def end(self) -> None:
         """Let the threads end, and wait for it."""
-        # Taken away, so that who still calls a layer does not keep them awake.
+        # Taken away, so that a thread that still calls a layer does not keep them awake.
         ending, self._threads = self._threads, []
         self._queue.put(self._end)
         for thread in ending:

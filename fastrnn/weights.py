@@ -63,6 +63,8 @@ def check_writable(path: str | Path) -> None:
     ------
     WeightsError
         It is no regular file, or its folder is missing or closed.
+    TypeError
+        `path` is no path.
     """
     path = _path(path)
     try:
@@ -134,6 +136,8 @@ def load(path: str | Path) -> tuple[dict[str, Array], str]:
     ------
     WeightsError
         The file is missing, damaged, or of another kind.
+    TypeError
+        `path` is no path.
     """
     path = _path(path)
     try:

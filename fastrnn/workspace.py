@@ -93,7 +93,7 @@ class Workspace(Single):
             return array
         for memory in self._memory:
             if owner is memory or (
-                not (type(owner) is np.ndarray and owner.base is None)  # whose memory, none knows
+                not (type(owner) is np.ndarray and owner.base is None)  # memory of unknown origin
                 and np.may_share_memory(array, memory)
             ):
                 return array.copy()

@@ -1,1 +1,1 @@
-"""The compiled layer: every file here imports only numpy, numba and its siblings."""
+"""The compiled layer: its files import only each other, Numba and llvmlite."""

@@ -134,9 +134,9 @@ class KernelCache(FunctionCache):
 class Late:
     """In the place of a compiled function until Python calls it or a kernel calls it.
 
-    Numba asks it for what it asks any compiled function for, and gets the answers of one that
-    is made at the first question, and that its module has from then on.  A process that finds
-    its kernels on disk never makes what they were made of.
+    What Numba asks of it is answered by the compiled function, which is made at the first question
+    and then takes this object's place in its module.  A process that finds its kernels on disk
+    never makes what they were made of.
     """
 
     _compiled = None

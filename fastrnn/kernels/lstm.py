@@ -189,7 +189,8 @@ def pack(
 ):  # fmt: skip
     """Units of the forward weights, and of the backward weights for training."""
     block = lanes(forward)
-    for j in range(j0, j1, block):  # whose weights stay in cache from the one to the other
+    # A block at a time: its weights are in cache when they are packed the second way.
+    for j in range(j0, j1, block):
         end = min(j1, j + block)
         pack_forward(w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o, forward, D, H, j, end)
         if training:

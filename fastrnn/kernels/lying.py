@@ -26,7 +26,7 @@ from .simd import (
 )
 
 FEW = 8  # rows for which packing does not pay
-FEW_BACK = 16  # on the way back, but of columns that fill no panel
+FEW_BACK = 16  # the same on the way back; beyond `FEW`, for columns of whole panels only
 STRIP = 128  # rows of a strip of weights that is packed and used at once
 NEAR = 8  # adjacent rows of weights that are read side by side
 APART = 1024  # elements between rows whose lines share one set of a first-level cache

@@ -83,7 +83,8 @@ def pack_backward(w_ax, w_aa, weights, D, H, j0, j1):
 def pack(w_ax, w_aa, b_a, forward, backward, training, D, H, j0, j1):
     """Units of the forward weights, and of the backward weights for training."""
     panel = WIDTH * lanes(forward)
-    for j in range(j0, j1, panel):  # whose weights stay in cache from the one to the other
+    # A panel at a time: its weights are in cache when they are packed the second way.
+    for j in range(j0, j1, panel):
         end = min(j1, j + panel)
         pack_forward(w_ax, w_aa, b_a, forward, D, H, j, end)
         if training:

@@ -58,9 +58,8 @@ HAS_FMA = ARM or "fma" in FEATURES or "avx512f" in FEATURES
 HAS_MASKS = "avx512f" in FEATURES
 VECTOR_BITS, WIDTH, ROWS = tile_shape(FEATURES, ARM)
 LINE_BITS = 512  # of a cache line
-LINES = (
-    VECTOR_BITS == LINE_BITS
-)  # a vector is a cache line: memory takes it without reading it first
+# A vector is a cache line: memory takes it without reading it first.
+LINES = VECTOR_BITS == LINE_BITS
 
 # --- types --------------------------------------------------------------------------
 

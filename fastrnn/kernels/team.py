@@ -47,17 +47,17 @@ WORD = 16  # int64 from a word to the next: no cache line, nor pair of lines, ha
 BUSY, CALLED, PATIENCE, AWAKE, OPEN, FUNCTION, ARGUMENTS, MODE, ARRIVED, GONE, PLAN = range(11)
 ADMITTED, DONE, CPU = range(12, 15)
 MEMBER = 3
-FEW_ROWS = 4  # rows that take as long as fewer: the weights have to come
-MANY_ROWS = 8  # rows that hide this, where the weights are near
-NEAR = 1 << 16  # weights that stay near each CPU
-EXCHANGE = 12  # weights that are read there in the time of what another thread has just written
+FEW_ROWS = 4  # up to so many rows take the same time, that of reading the weights
+MANY_ROWS = 8  # so many hide that time where the weights are near:
+NEAR = 1 << 16  # elements of weights that stay in each CPU's caches
+EXCHANGE = 12  # elements read from there in the time of one that another CPU has just written
 MEMBERS_BITS = 16  # of a plan, below the phase
 OVER = 1 << 40  # a phase that no call comes to
 LINGER = 5_000  # looks for a call, some tenth of a millisecond: to be woken takes as long
-BRIEFLY = 100  # looks for who is awake: some microseconds
+BRIEFLY = 100  # looks for threads that are awake: some microseconds
 FOREVER = 1 << 62  # looks at a thread that is in the kernel
 RELAXED = 500  # looks, between which a waiting thread lets others run
-ANYONE = -1  # who is waited for, wherever that runs
+ANYONE = -1  # a thread that is waited for, whichever it is
 CAN_YIELD = hasattr(os, "sched_yield")
 KNOWS_CPU = sys.platform == "linux"
 
@@ -304,8 +304,8 @@ def _plan(team, phase, members):
 
 @part
 def _open(team, places, function, arguments):
-    """Let others come to a call for which there are so many places; who is there to begin it."""
-    before = _read(team, ARRIVED)  # who did not come then may be kept from it by other work
+    """Let others come to a call for which there are so many places; how many begin it."""
+    before = _read(team, ARRIVED)  # one that did not come then may be kept from it by other work
     _write(team, BUSY, 1)
     for word in (ARRIVED, GONE, PLAN, PLAN + 1):
         _write(team, word, 0)
@@ -342,8 +342,8 @@ def _come(team):
 def join(team, places):
     """Rank of this thread, the phase in which it begins, and that phase's members.
 
-    places : for how many there are places, the leader's included; 1 without a team, 0 for who
-        helps.
+    places : for how many there are places, the leader's included; 1 without a team, 0 for a
+        helper.
     """
     if team is NEVER or places == 1:
         return 0, 1, 1
