@@ -105,7 +105,9 @@ def weights(parameters: Any, keys: Mapping[str, Axes], sizes: dict[str, int]) ->
         try:
             value = parameters[key]
         except Exception as error:  # of a closed file
-            raise ValueError(f"parameters[{key!r}] cannot be read ({error})") from None
+            raise ValueError(
+                f"parameters[{key!r}] cannot be read ({error}); wanted an array of real numbers"
+            ) from None
         if not _fits(value, axes, sizes):
             value = checked(f"parameters[{key!r}]", value, axes, sizes)
         found.append(value)

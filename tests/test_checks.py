@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import io
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -137,6 +138,7 @@ NOT_REAL: dict[str, tuple[Any, type[Exception], str]] = {
     "list of arrays": ([np.zeros((2, 3)), np.zeros((3, 2))], ValueError, "no array"),
     "foreign array with a gradient": (Foreign(RuntimeError), TypeError, "no array (not now)"),
     "foreign array of a foreign type": (Foreign(TypeError), TypeError, "no array (not now)"),
+    "foreign array without memory": (Foreign(AttributeError), TypeError, "no array (not now)"),
 }
 
 
@@ -246,6 +248,18 @@ def test_missing_keys(cell: Cell, kind: str) -> None:
     assert "it has no keys" in message
     message = refusal(lambda: call(parameters={1: 2}), KeyError)
     assert "it has 1;" in message
+
+
+@each_with_parameters
+def test_weights_of_a_closed_file(cell: Cell, kind: str) -> None:
+    call, keys = with_parameters(cell, kind)
+    file = io.BytesIO()
+    np.savez(file, **call.arguments["parameters"])
+    file.seek(0)
+    with np.load(file) as archive:
+        call(parameters=archive)
+    message = refusal(lambda: call(parameters=archive), ValueError)
+    assert message.startswith(f"parameters[{keys[0]!r}] cannot be read (")
 
 
 @each_with_parameters

@@ -197,8 +197,7 @@ def with_steps(call: Call, names: tuple[str, ...], read: Mapping[str, Axes], rea
     if isinstance(steps, list):
         for t in range(len(steps)):
             with_cache(call, ("caches", 0, t), names, ())
-        # The steps have one dict in common; the last is asked for it.
-        with_weights(call, ("caches", 0, len(steps) - 1, len(names) - 1), read)
+            with_weights(call, ("caches", 0, t, len(names) - 1), read)
     return call
 
 
@@ -263,7 +262,7 @@ def of_layer(cell: Cell) -> Iterator[Call]:
     short = layer.workspace(1, M)
 
     def trained(parameters: Any) -> dict[str, Array]:
-        """By weights as they lie."""
+        """By unpacked weights."""
         layer.update(parameters, copy=False)
         layer.forward(x[:1], None, short)
         return layer.backward(dh[:1], None, short)
