@@ -53,6 +53,7 @@ class Layer(Single, ABC):
 
     _instead = "the parameters, to make another layer of"
     _keys: Mapping[str, Axes]  # in the order of the packing kernels
+    _matrices: int  # the first of them; biases follow
     _gates: int
     _kernels: Kernels
     _state: tuple[str, ...]  # the arrays of a state; a single one goes without a tuple
@@ -149,7 +150,7 @@ class Layer(Single, ABC):
             in_use = weakref.ref(before)
             alone = before.alone
             # If a signal comes in between.
-            after = Weights(before.forward, before.backward, before.lying)
+            after = Weights(before.forward, before.backward, before.unpacked)
             after.alone = False
             try:
                 self._packed = self._waiting = None
@@ -158,13 +159,14 @@ class Layer(Single, ABC):
                 room = after if alone and in_use() is None else self._room()
                 if copy:
                     self._pack(found, room)
-                    room.lying = None
+                    room.unpacked = None
                 else:
-                    room.lying = [w.view() for w in found]  # whose flags and shape nobody changes
+                    # Views, whose flags and shape nobody changes.
+                    room.unpacked = [w.view() for w in found]
                 room.alone = True
                 after = room
             finally:  # with no call in it, where a signal could come
-                waits = after.lying is not None
+                waits = after.unpacked is not None
                 self._packed, self._waiting = (None, after) if waits else (after, None)
 
     def _room(self) -> Weights:
@@ -182,10 +184,10 @@ class Layer(Single, ABC):
                 return packed
             if waiting is None:
                 raise RuntimeError("layer is being updated by the call that a signal interrupted")
-            lying = waiting.lying
-            if lying is not None:
-                self._pack(lying, waiting)
-                waiting.lying = None
+            unpacked = waiting.unpacked
+            if unpacked is not None:
+                self._pack(unpacked, waiting)
+                waiting.unpacked = None
             if self._waiting is waiting:  # and no handler's `update` has come
                 self._packed, self._waiting = waiting, None
             return waiting
@@ -284,11 +286,11 @@ class Layer(Single, ABC):
             raise RuntimeError(IN_USE)
         with ws.lock:
             ws.x = None
-            lying = found.lying
-            if lying is None:
+            unpacked = found.unpacked
+            if unpacked is None:
                 self._run(ws.crew, self._kernels.forward, *first, x, found.forward, *ws.forward)
             else:
-                self._run(ws.crew, self._kernels.short_forward, *first, x, *lying, *ws.short)
+                self._run(ws.crew, self._kernels.short_forward, *first, x, *unpacked, *ws.short)
             if ws.training:
                 ws.x, ws.weights = x.view(), found  # whose shape nobody changes
         if workspace is None:
@@ -348,8 +350,8 @@ class Layer(Single, ABC):
                     "whose saved values backward uses up"
                 )
             ws.x = ws.weights = None
-            lying = found.lying
-            if lying is None:
+            unpacked = found.unpacked
+            if unpacked is None:
                 self._run(
                     ws.crew, self._kernels.backward,
                     *last, x, ws.h, dh, found.backward, *ws.backward,
@@ -357,7 +359,7 @@ class Layer(Single, ABC):
             else:
                 self._run(
                     ws.crew, self._kernels.short_backward,
-                    *last, x, ws.h, dh, *lying, *ws.backward,
+                    *last, x, ws.h, dh, *unpacked[: self._matrices], *ws.backward,
                 )  # fmt: skip
         return dict(ws.gradients)
 

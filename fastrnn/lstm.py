@@ -1,6 +1,5 @@
 """The LSTM: the notebooks' functions, and the layer object."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,13 @@ from .packing import (
     forward_size,
     gradients_size,
     is_short,
-    lying_backward_size,
-    lying_scratch,
-    lying_scratch_size,
     padded,
     paneled,
     scratch,
     short_backward_size,
+    unpacked_backward_size,
+    unpacked_scratch,
+    unpacked_scratch_size,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 from .workspace import Workspace
@@ -104,12 +103,9 @@ class LSTMSteps(Steps):
 def lstm_steps(caches: Any) -> LSTMSteps:
     """The caches of a run of this cell, gathered if a loop over the cell built them."""
     steps, _ = split_caches(caches)
-    return steps if isinstance(steps, LSTMSteps) else gather(steps)
-
-
-def gather(caches: Sequence[Cache]) -> LSTMSteps:
-    """Time-major buffers from plain per-step tuples."""
-    parameters, arrays = stack_caches(caches, CACHE, KEYS | HEAD_KEYS)
+    if isinstance(steps, LSTMSteps):
+        return steps
+    parameters, arrays = stack_caches(steps, CACHE, KEYS | HEAD_KEYS)
     gates = np.stack([arrays[name] for name in ("it", "ft", "cct", "ot")], axis=2)
     return LSTMSteps(
         parameters,
@@ -180,7 +176,7 @@ def lstm_forward(
         x_rows, gates, c_rows, h, a, c, y,
     )  # fmt: skip
     if is_short(T, B, D, H, GATES, dtype):
-        short.lstm_short_notebook_forward(*arguments, lying_scratch(dtype, 0, T * B * O))
+        short.lstm_short_notebook_forward(*arguments, unpacked_scratch(dtype, 0, T * B * O))
     else:
         packed = max(forward_size(D, H, GATES, dtype), paneled(O, dtype) * H)
         across = GATES * padded(H, dtype)
@@ -244,7 +240,7 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
     sizes = T * B * H, T * B * GATES * H, B * H, B * H, T * B * D
     if is_short(T, B, D, H, GATES, dtype):
         packed = short_backward_size(T * B, D, H, GATES, dtype)
-        short.lstm_short_notebook_backward(*arguments, lying_scratch(dtype, packed, *sizes))
+        short.lstm_short_notebook_backward(*arguments, unpacked_scratch(dtype, packed, *sizes))
     else:
         packed = max(
             backward_size(D, H, GATES, dtype), gradients_size(GATES * H, max(D, H), T * B, dtype)
@@ -297,7 +293,7 @@ def lstm_cell_forward(
     cells.lstm_cell_forward(
         xt, a_prev, c_prev, w_f, w_i, w_c, w_o, w_y, b_f, b_i, b_c, b_o, b_y,
         a_next, c_next, gates, y,
-        lying_scratch(dtype, 0, B * D, 2 * B * H, 2 * B * H, B * H * GATES, B * O),
+        unpacked_scratch(dtype, 0, B * D, 2 * B * H, 2 * B * H, B * H * GATES, B * O),
     )  # fmt: skip
     ft, it, cct, ot = gates[GATE_F], gates[GATE_I], gates[GATE_G], gates[GATE_O]
     cache = a_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, parameters
@@ -342,8 +338,8 @@ def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Arra
     cells.lstm_cell_backward(
         da_next, dc_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, w_f, w_i, w_c, w_o,
         dxt, da_prev, dc_prev, dw, db,
-        lying_scratch(
-            dtype, lying_backward_size(B, D, H, GATES, dtype),
+        unpacked_scratch(
+            dtype, unpacked_backward_size(B, D, H, GATES, dtype),
             B * (H + D), *(B * H,) * 4, B * H * GATES,
         ),
     )  # fmt: skip
@@ -373,7 +369,7 @@ class LSTMWorkspace(Workspace):
             short_run = is_short(T, B, D, H, GATES, dtype)
             if short_run:
                 packed = short_backward_size(T * B, D, H, GATES, dtype)
-                size = lying_scratch_size(dtype, packed)
+                size = unpacked_scratch_size(dtype, packed)
             dx, dw, db, dh, dc, scratch = gradients = aligned(
                 dtype, (T, B, D), (GATES, H, H + D), (GATES, H, 1), (B, H), (B, H),
                 (crew.members, size),
@@ -413,6 +409,7 @@ class LSTM(Layer):
     """
 
     _keys = KEYS
+    _matrices = GATES
     _gates = GATES
     _state = ("h", "c")
     _kernels = Kernels(

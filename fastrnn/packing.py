@@ -31,8 +31,8 @@ import numpy as np
 from .checks import Array
 from .kernels.gradients import DEPTH, SUMS
 from .kernels.linear import PACKED
-from .kernels.lying import STRIP
 from .kernels.simd import LINE_BITS, VECTOR_BITS, WIDTH
+from .kernels.unpacked import STRIP
 
 CACHE_LINE = LINE_BITS // 8  # bytes; vectors that cross a line load at half the speed
 SMALL = 1 << 14  # bytes of arrays of a single call that are not worth aligning
@@ -134,22 +134,22 @@ def _scratch_size(dtype: np.dtype[Any], sizes: tuple[int, ...]) -> int:
     return CACHE_LINE // dtype.itemsize + sum(padded(size, dtype) for size in sizes)
 
 
-def lying_scratch(dtype: np.dtype[Any], packed: int, *sizes: int) -> Array:
-    """Scratch for a kernel that takes weights as they lie: arrays of these sizes, and a strip.
+def unpacked_scratch(dtype: np.dtype[Any], packed: int, *sizes: int) -> Array:
+    """Scratch for a kernel that takes unpacked weights: arrays of these sizes, and a strip.
 
     On the way back not a strip is packed, but `packed` elements.
     """
-    return np.empty(lying_scratch_size(dtype, packed, *sizes), dtype)
+    return np.empty(unpacked_scratch_size(dtype, packed, *sizes), dtype)
 
 
 @lru_cache(256)
-def lying_scratch_size(dtype: np.dtype[Any], packed: int, *sizes: int) -> int:
-    """Elements of `lying_scratch`."""
+def unpacked_scratch_size(dtype: np.dtype[Any], packed: int, *sizes: int) -> int:
+    """Elements of `unpacked_scratch`."""
     return _scratch_size(dtype, (*sizes, max(STRIP * WIDTH * padded(1, dtype), packed)))
 
 
 @lru_cache(256)
-def lying_backward_size(rows: int, D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
+def unpacked_backward_size(rows: int, D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
     """Elements that such a kernel packs: panels of weights; then what gradients of them take."""
     return max(panels_size(H + D, H, dtype), gradients_size(gates * H, H + D, rows, dtype))
 
@@ -160,7 +160,7 @@ def short_backward_size(rows: int, D: int, H: int, gates: int, dtype: np.dtype[A
 
     An LSTM's old states and inputs side by side, beside what is packed.
     """
-    return padded(rows * (H + D), dtype) + lying_backward_size(rows, D, H, gates, dtype)
+    return padded(rows * (H + D), dtype) + unpacked_backward_size(rows, D, H, gates, dtype)
 
 
 @lru_cache(256)

@@ -1,6 +1,6 @@
 """The simple recurrent network: the notebooks' functions, and the layer object."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,12 @@ from .packing import (
     forward_size,
     gradients_size,
     is_short,
-    lying_backward_size,
-    lying_scratch,
-    lying_scratch_size,
     paneled,
     scratch,
     short_backward_size,
+    unpacked_backward_size,
+    unpacked_scratch,
+    unpacked_scratch_size,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 from .workspace import Workspace
@@ -71,15 +71,15 @@ class RNNSteps(Steps):
         return self.h[t].T, self.h_prev[t].T, self.x[t].T, self.parameters
 
 
-def rnn_steps(caches: Any) -> RNNSteps:
-    """The caches of a run of this cell, gathered if a loop over the cell built them."""
+def rnn_steps(caches: Any, keys: Iterable[str] = (*KEYS, *HEAD_KEYS)) -> RNNSteps:
+    """The caches of a run of this cell, gathered if a loop over the cell built them.
+
+    keys : of the weights, which are the same in all steps.
+    """
     steps, _ = split_caches(caches)
-    return steps if isinstance(steps, RNNSteps) else gather(steps)
-
-
-def gather(caches: Sequence[Cache]) -> RNNSteps:
-    """Time-major buffers from plain per-step tuples."""
-    parameters, arrays = stack_caches(caches, CACHE, KEYS | HEAD_KEYS)
+    if isinstance(steps, RNNSteps):
+        return steps
+    parameters, arrays = stack_caches(steps, CACHE, keys)
     return RNNSteps(parameters, arrays["xt"], arrays["a_prev"], arrays["a_next"])
 
 
@@ -127,7 +127,7 @@ def rnn_forward(x: Any, a0: Any, parameters: Any) -> tuple[Array, Array, tuple[R
     x_rows, h = aligned_if_large(dtype, (T, B, D), (T + 1, B, H))
     arguments = x_in, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y
     if is_short(T, B, D, H, 1, dtype):
-        short.rnn_short_notebook_forward(*arguments, lying_scratch(dtype, 0, T * B * O))
+        short.rnn_short_notebook_forward(*arguments, unpacked_scratch(dtype, 0, T * B * O))
     else:
         packed = max(forward_size(D, H, 1, dtype), paneled(O, dtype) * H)
         steps = chunk(T, B, H, dtype)
@@ -178,7 +178,7 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
     sizes = T * B * H, T * B * H, B * H, T * B * D
     if is_short(T, B, D, H, 1, dtype):
         packed = short_backward_size(T * B, D, H, 1, dtype)
-        short.rnn_short_notebook_backward(*arguments, lying_scratch(dtype, packed, *sizes))
+        short.rnn_short_notebook_backward(*arguments, unpacked_scratch(dtype, packed, *sizes))
     else:
         packed = max(backward_size(D, H, 1, dtype), gradients_size(H, max(D, H), T * B, dtype))
         kernels.rnn_notebook_backward(*arguments, scratch(dtype, *sizes, packed))
@@ -223,7 +223,7 @@ def rnn_cell_forward(xt: Any, a_prev: Any, parameters: Any) -> tuple[Array, Arra
     y = np.empty((O, B), dtype)
     cells.rnn_cell_forward(
         xt, a_prev, w_ax, w_aa, w_ya, b_a, b_y, a_next, y,
-        lying_scratch(dtype, 0, B * D, 2 * B * H, B * O),
+        unpacked_scratch(dtype, 0, B * D, 2 * B * H, B * O),
     )  # fmt: skip
     return a_next, y, (a_next, a_prev, xt, parameters)
 
@@ -265,7 +265,9 @@ def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
     db = np.empty((H, 1), dtype)
     cells.rnn_cell_backward(
         da_next, a_next, a_prev, xt, w_ax, w_aa, dxt, da_prev, dw_ax, dw_aa, db,
-        lying_scratch(dtype, lying_backward_size(B, D, H, 1, dtype), B * D, B * H, B * H, B * H),
+        unpacked_scratch(
+            dtype, unpacked_backward_size(B, D, H, 1, dtype), B * D, B * H, B * H, B * H
+        ),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
 
@@ -285,7 +287,7 @@ class RNNWorkspace(Workspace):
             short_run = is_short(T, B, D, H, 1, dtype)
             if short_run:
                 packed = short_backward_size(T * B, D, H, 1, dtype)
-                size = lying_scratch_size(dtype, packed)
+                size = unpacked_scratch_size(dtype, packed)
             dx, dz, dw_ax, dw_aa, db, dh, scratch = gradients = aligned(
                 dtype, (T, B, D), (T, B, H), (H, D), (H, H), (H, 1), (B, H),
                 (crew.members, size),
@@ -324,6 +326,7 @@ class RNN(Layer):
     """
 
     _keys = KEYS
+    _matrices = 2
     _gates = 1
     _state = ("h",)
     _kernels = Kernels(

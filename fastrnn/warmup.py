@@ -70,7 +70,7 @@ def _call_everything(dtype: np.dtype[Any]) -> None:
     )
     rnn_cell_backward(state, rnn_cell_forward(state, state, rnn)[-1])
     lstm_cell_backward(state, state, lstm_cell_forward(state, state, state, lstm)[-1])
-    for steps in 1, SHORT_STEPS + 1:  # weights as they lie, and packed
+    for steps in 1, SHORT_STEPS + 1:  # unpacked weights, and packed
         x = np.zeros((1, 1, steps), dtype)
         rnn_backward(x, rnn_forward(x, state, rnn)[-1])
         lstm_backward(x, lstm_forward(x, state, lstm)[-1])
@@ -79,7 +79,7 @@ def _call_everything(dtype: np.dtype[Any]) -> None:
     for layer, weights in (RNN(rnn), rnn), (LSTM(lstm), lstm):
         layer.step(state, layer.zero_state(1))
         workspace = layer.workspace(1, 1)
-        for copy in True, False:  # packed, and as they lie
+        for copy in True, False:  # packed, and unpacked
             layer.update(weights, copy=copy)
             layer.forward(one, workspace=workspace)
             layer.backward(one, workspace=workspace)

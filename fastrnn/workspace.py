@@ -15,16 +15,18 @@ class Weights:
 
     forward, backward : ndarray
         Packed; `backward` is empty in a layer for inference.
-    lying : list of ndarray, optional
+    unpacked : list of ndarray, optional
         The weights as they came, if they have yet to be packed.
     alone : bool
         Whether no other object has the packed arrays.
     """
 
-    def __init__(self, forward: Array, backward: Array, lying: list[Array] | None = None) -> None:
+    def __init__(
+        self, forward: Array, backward: Array, unpacked: list[Array] | None = None
+    ) -> None:
         self.forward = forward
         self.backward = backward
-        self.lying = lying
+        self.unpacked = unpacked
         self.alone = True
 
 
@@ -57,7 +59,7 @@ class Workspace(Single):
     _instead = "another of its layer's, by workspace(T, B)"
     h: Array  # (T + 1, B, H), slot 0 the first state
     forward: tuple[Any, ...]  # what the forward kernel takes after x and the weights
-    short: tuple[Any, ...] = ()  # likewise after weights as they lie, where those are of use
+    short: tuple[Any, ...] = ()  # likewise after unpacked weights, where those are of use
     last: tuple[Array, ...]  # views of the last state
     backward: tuple[Any, ...]  # what the backward kernel takes after dh and the weights
     gradients: dict[str, Array]  # what backward returns: views, whose shape kernels do not read

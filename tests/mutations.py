@@ -43,7 +43,7 @@ RNN = "tests/test_rnn.py tests/test_layer.py -k 'rnn and f64'"
 LSTM = "tests/test_lstm.py tests/test_layer.py -k 'lstm and f64'"
 LAYER = "tests/test_layer.py -k 'f64 and not notebook"  # and the cell
 SEQUENCE = "-k 'sequence_as_reference and f64'"
-LYING = "-k 'as_they_lie and f64'"
+UNPACKED = "-k 'unpacked and f64'"
 CELL = "-k 'cell_as_reference and f64'"
 
 # A file, how many mutations, the first tests by the function's name, then all others in turn.
@@ -57,7 +57,7 @@ PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
       "pack": "tests/test_packing.py -k 'lstm and f64'",
       "notebook": f"tests/test_lstm.py {SEQUENCE}", "": f"{LAYER} and lstm'"}, [LSTM, ALL]),
     ("kernels/short.py", 20,
-     {"lstm|gate|sums": f"tests/test_lstm.py {LYING}", "": f"tests/test_rnn.py {LYING}"},
+     {"lstm|gate|sums": f"tests/test_lstm.py {UNPACKED}", "": f"tests/test_rnn.py {UNPACKED}"},
      [f"{SEQUENCES} -k f64", ALL]),
     ("kernels/cells.py", 14,
      {"lstm": f"tests/test_lstm.py {CELL}", "": f"tests/test_rnn.py {CELL}"},
@@ -66,7 +66,7 @@ PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
     ("kernels/linear.py", 20,
      {"": "tests/kernels/test_linear.py -k f64"}, [RNN, ALL]),
     ("kernels/team.py", 30, {"": "tests/kernels/test_team.py"}, [f"{LAYER} and threads'"]),
-    ("kernels/lying.py", 16, {"": f"tests/test_rnn.py {CELL}"}, [f"{SEQUENCES} -k f64", ALL]),
+    ("kernels/unpacked.py", 16, {"": f"tests/test_rnn.py {CELL}"}, [f"{SEQUENCES} -k f64", ALL]),
     ("kernels/gradients.py", 8,
      {"": "tests/kernels/test_gradients.py -k 'f64 or passes'"}, [RNN, ALL]),
     ("kernels/activations.py", 16, {"": "tests/kernels/test_activations.py"}, [RNN, ALL]),
@@ -119,11 +119,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "what is asked for changes no sum",
         ),
     },
-    "kernels/lying.py": {
+    "kernels/unpacked.py": {
         "lead > 0": "of no terms, the sums that it starts from",
         "tile_across(block, columns - j)": "whole vectors, of which each one begun is taken",
         "range(0, columns, block)": "whole blocks",
-        "depth <= FEW or rows <= FEW": "by what lies or by what is packed, the same sums",
     },
     "kernels/rnn.py": {"forward.nbytes + backward.nbytes": "past the caches or not"},
     "kernels/lstm.py": {

@@ -106,7 +106,7 @@ class SequenceTests:
 
     @pytest.mark.parametrize("sizes", SIZES + EMPTY, ids=str)
     @each_type
-    def test_packed_or_as_they_lie_weights_give_the_same_bits(
+    def test_packed_or_unpacked_weights_give_the_same_bits(
         self, sizes: Sizes, dtype: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         problem = self.problem(sizes, dtype)

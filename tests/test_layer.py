@@ -952,7 +952,7 @@ def test_update_in_another_type_keeps_the_layer_type(cell: Cell, B: int, copy: b
     assert_same_bits(run(), expected)
 
 
-# Weights as they lie
+# Unpacked weights
 
 
 @each_cell
@@ -970,7 +970,7 @@ def test_update_in_another_type_keeps_the_layer_type(cell: Cell, B: int, copy: b
     ],
     ids=str,
 )
-def test_threads_change_nothing_by_weights_as_they_lie(
+def test_threads_change_nothing_by_unpacked_weights(
     cell: Cell, sizes: Sizes, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_every_call(monkeypatch.setattr)
@@ -1002,11 +1002,11 @@ def test_weights_that_are_not_copied_give_the_same_bits(
 
 @each_cell
 @each_type
-def test_weights_as_they_lie_from_no_state(cell: Cell, dtype: Any) -> None:
+def test_unpacked_weights_from_no_state(cell: Cell, dtype: Any) -> None:
     run = Run(cell, (5, 17, 3, 2, 1), dtype)
     ws = run.layer.workspace(2, 3)
     results = []
-    for _ in "packed", "as they lie":
+    for _ in "packed", "unpacked":
         h, last = run.layer.forward(run.x, None, ws)
         got = {"h": h} | dict(zip(("last h", "last c"), split(last), strict=False))
         got = copied(got)

@@ -1,28 +1,28 @@
-"""One step of each cell in the notebooks' layout, ``(features, batch)``, by weights as they lie."""
+"""One step of each cell in the notebooks' layout, ``(features, batch)``, by unpacked weights."""
 
 from ._jit import kernel
 from .gradients import sum_gradients
 from .linear import transpose
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
-from .lying import multiply_back
 from .rnn import step_backward as rnn_step_backward
 from .short import (
     lstm_steps_forward,
-    predict_lying,
+    predict_unpacked,
     rnn_steps_forward,
     through_gates,
     weight_gradients,
 )
 from .simd import align, padded, pointer
 from .team import NEVER
+from .unpacked import multiply_back
 
 
 @kernel
 def rnn_cell_forward(xt, a_prev, w_ax, w_aa, w_ya, b_a, b_y, a_next, y, scratch):
     """``a_next (H, B)`` and ``y (O, B)`` from ``xt (D, B)`` and ``a_prev (H, B)``.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives for the arrays below.
+    scratch : what `fastrnn.packing.unpacked_scratch` gives for the arrays below.
     """
     D, B = xt.shape
     O, H = w_ya.shape
@@ -37,7 +37,7 @@ def rnn_cell_forward(xt, a_prev, w_ax, w_aa, w_ya, b_a, b_y, a_next, y, scratch)
         x_rows, pointer(w_ax), pointer(w_aa), pointer(b_a), h_rows, packed, 0, 1, B, D, H, NEVER, 1
     )
     transpose(h_next, H, pointer(a_next), B, B, H, B)
-    predict_lying(h_next, pointer(w_ya), pointer(b_y), y_rows, packed, B, H, O)
+    predict_unpacked(h_next, pointer(w_ya), pointer(b_y), y_rows, packed, B, H, O)
     transpose(y_rows, O, pointer(y), B, B, O, B)
 
 
@@ -93,7 +93,7 @@ def lstm_cell_forward(
     transpose(h_next, H, pointer(a_next), B, B, H, B)
     transpose(c_next_rows, H, pointer(c_next), B, B, H, B)
     transpose(gate_rows, GATES * H, pointer(gates), B, B, GATES * H, B)
-    predict_lying(h_next, pointer(w_y), pointer(b_y), y_rows, packed, B, H, O)
+    predict_unpacked(h_next, pointer(w_y), pointer(b_y), y_rows, packed, B, H, O)
     transpose(y_rows, O, pointer(y), B, B, O, B)
 
 

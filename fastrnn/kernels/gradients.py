@@ -6,8 +6,8 @@ rounding errors grow with the rows of a pass and the number of passes, not with 
 
 from ._jit import inline, part
 from .linear import add_row, add_rows, panels_space, transpose, zero_row
-from .lying import multiply_back
 from .simd import WIDTH, lanes
+from .unpacked import multiply_back
 
 DEPTH = 512  # rows of a pass, at most: a packed panel stays in L2
 SUMS = 1 << 15  # elements of a pass that wait to be added

@@ -1,4 +1,4 @@
-"""Runs of few steps, by weights as they lie.
+"""Runs of few steps, by unpacked weights.
 
 Packing weights costs more than it saves where only a few steps use them.  Sums take their terms
 in the same order as those of `rnn` and `lstm`, and so the bits are the same.
@@ -11,19 +11,19 @@ from .linear import add_row, copy_or_zero, copy_row, reverse_axes, transpose, ze
 from .lstm import GATE_F, GATE_G, GATE_I, GATE_O, GATES
 from .lstm import step_back as lstm_step_back
 from .lstm import step_forward as lstm_step_forward
-from .lying import multiply_back, multiply_lying
 from .rnn import runs
 from .rnn import step_backward as rnn_step_backward
 from .rnn import step_forward as rnn_step_forward
 from .rnn import weight_gradients as rnn_weight_gradients
 from .simd import ROWS, align, lanes, padded, pointer
 from .team import NEVER, join, leave, meet, share
+from .unpacked import multiply_back, multiply_unpacked
 
 
 @inline
-def predict_lying(h, w_y, b_y, y, packed, N, H, O):
+def predict_unpacked(h, w_y, b_y, y, packed, N, H, O):
     """`head.predict`: ``y (N, O)`` from ``h (N, H)``."""
-    multiply_lying(N, O, y, O, b_y, 0, h, H, w_y, H, H, packed)
+    multiply_unpacked(N, O, y, O, b_y, 0, h, H, w_y, H, H, packed)
     softmax_each(N, O, y)
 
 
@@ -44,10 +44,10 @@ def rnn_steps_forward(x, w_ax, w_aa, b_a, h, packed, packed_row, T, B, D, H, tea
         units = j1 - j0
         w_x, w_h = w_ax + j0 * D, w_aa + j0 * H
         if phase == 1:
-            multiply_lying(T * B, units, z + j0, H, b_a + j0, 0, x, D, w_x, D, D, packed)
+            multiply_unpacked(T * B, units, z + j0, H, b_a + j0, 0, x, D, w_x, D, D, packed)
         h_prev = h + (phase - 1) * B * H
         h_t = h_prev + (B * H + j0)
-        multiply_lying(B, units, h_t, H, h_t, H, h_prev, H, w_h, H, H, packed)
+        multiply_unpacked(B, units, h_t, H, h_t, H, h_prev, H, w_h, H, H, packed)
         count, adjacent = runs(B, j0, j1, H)
         for r in range(count):
             rnn_step_forward(adjacent, h_t + r * H)
@@ -98,7 +98,7 @@ def rnn_steps_backward(
 def rnn_short_forward(h0, x, w_ax, w_aa, b_a, h, scratch, team, places):
     """`rnn.rnn_forward`.
 
-    scratch : for each member of the team, as `fastrnn.packing.lying_scratch` gives.
+    scratch : for each member of the team, as `fastrnn.packing.unpacked_scratch` gives.
     """
     T, B, D = x.shape
     H = h.shape[2]
@@ -112,11 +112,11 @@ def rnn_short_forward(h0, x, w_ax, w_aa, b_a, h, scratch, team, places):
 
 @kernel
 def rnn_short_backward(
-    dh_last, x, h, dh_out, w_ax, w_aa, b_a, dz, dh, dx, dw_ax, dw_aa, db, scratch, team, places
+    dh_last, x, h, dh_out, w_ax, w_aa, dz, dh, dx, dw_ax, dw_aa, db, scratch, team, places
 ):
-    """`rnn.rnn_backward`; `b_a` is not read.
+    """`rnn.rnn_backward`.
 
-    scratch : for each member of the team, as `fastrnn.packing.lying_scratch` gives for
+    scratch : for each member of the team, as `fastrnn.packing.unpacked_scratch` gives for
         `short_backward_size`.
     """
     T, B, D = x.shape
@@ -134,7 +134,7 @@ def rnn_short_backward(
 def rnn_short_notebook_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, y, scratch):
     """`rnn.rnn_notebook_forward`.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives for ``y (T, B, O)``.
+    scratch : what `fastrnn.packing.unpacked_scratch` gives for ``y (T, B, O)``.
     """
     D, B, T = x.shape
     O, H = w_ya.shape
@@ -146,7 +146,7 @@ def rnn_short_notebook_forward(x, a0, w_ax, w_aa, w_ya, b_a, b_y, x_rows, h, a, 
         x_rows, pointer(w_ax), pointer(w_aa), pointer(b_a), h, packed, 0, T, B, D, H, NEVER, 1
     )
     reverse_axes(h + B * H, pointer(a), T, B, H)
-    predict_lying(h + B * H, pointer(w_ya), pointer(b_y), y_rows, packed, T * B, H, O)
+    predict_unpacked(h + B * H, pointer(w_ya), pointer(b_y), y_rows, packed, T * B, H, O)
     reverse_axes(y_rows, pointer(y), T, B, O)
 
 
@@ -156,7 +156,7 @@ def rnn_short_notebook_backward(
 ):
     """`rnn.rnn_notebook_backward`.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives for the arrays below.
+    scratch : what `fastrnn.packing.unpacked_scratch` gives for the arrays below.
     """
     H, B, T = da.shape
     D = w_ax.shape[1]
@@ -182,14 +182,14 @@ def rnn_short_notebook_backward(
 def input_sums(gate, w, b, gates, x, packed, N, D, H, j0, j1):
     """Units `j0` to `j1` of one gate's ``b + x W_x`` of ``gates (N, 4, H)``."""
     at, w_x = gates + (gate * H + j0), w + (j0 * (H + D) + H)
-    multiply_lying(N, j1 - j0, at, GATES * H, b + j0, 0, x, D, w_x, H + D, D, packed)
+    multiply_unpacked(N, j1 - j0, at, GATES * H, b + j0, 0, x, D, w_x, H + D, D, packed)
 
 
 @inline
 def add_state_sums(gate, w, gates, h, packed, B, D, H, j0, j1):
     """Add to units of one gate of ``gates (B, 4, H)`` their ``h W_h``."""
     at, w_h = gates + (gate * H + j0), w + j0 * (H + D)
-    multiply_lying(B, j1 - j0, at, GATES * H, at, GATES * H, h, H, w_h, H + D, H, packed)
+    multiply_unpacked(B, j1 - j0, at, GATES * H, at, GATES * H, h, H, w_h, H + D, H, packed)
 
 
 @part
@@ -320,7 +320,7 @@ def lstm_short_forward(
 ):  # fmt: skip
     """`lstm.lstm_forward`, gates and all cells kept.
 
-    scratch : for each member of the team, as `fastrnn.packing.lying_scratch` gives.
+    scratch : for each member of the team, as `fastrnn.packing.unpacked_scratch` gives.
     """
     T, B, D = x.shape
     H = h.shape[2]
@@ -336,12 +336,12 @@ def lstm_short_forward(
 
 @kernel
 def lstm_short_backward(
-    dh_last, dc_last, x, h, dh_out, w_f, w_i, w_c, w_o, b_f, b_i, b_c, b_o,
-    gates, c, dh, dc, dx, dw, db, scratch, team, places,
+    dh_last, dc_last, x, h, dh_out, w_f, w_i, w_c, w_o, gates, c, dh, dc, dx, dw, db, scratch,
+    team, places,
 ):  # fmt: skip
-    """`lstm.lstm_backward`; the biases are not read.
+    """`lstm.lstm_backward`.
 
-    scratch : for each member of the team, as `fastrnn.packing.lying_scratch` gives for
+    scratch : for each member of the team, as `fastrnn.packing.unpacked_scratch` gives for
         `short_backward_size`.
     """
     T, B, D = x.shape
@@ -363,7 +363,7 @@ def lstm_short_notebook_forward(
 ):  # fmt: skip
     """`lstm.lstm_notebook_forward`.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives for ``y (T, B, O)``.
+    scratch : what `fastrnn.packing.unpacked_scratch` gives for ``y (T, B, O)``.
     """
     D, B, T = x.shape
     O, H = w_y.shape
@@ -380,7 +380,7 @@ def lstm_short_notebook_forward(
     )  # fmt: skip
     reverse_axes(h + B * H, pointer(a), T, B, H)
     reverse_axes(c_rows + B * H, pointer(c), T, B, H)
-    predict_lying(h + B * H, pointer(w_y), pointer(b_y), y_rows, packed, T * B, H, O)
+    predict_unpacked(h + B * H, pointer(w_y), pointer(b_y), y_rows, packed, T * B, H, O)
     reverse_axes(y_rows, pointer(y), T, B, O)
 
 
@@ -390,7 +390,7 @@ def lstm_short_notebook_backward(
 ):
     """`lstm.lstm_notebook_backward`.
 
-    scratch : what `fastrnn.packing.lying_scratch` gives for the arrays below.
+    scratch : what `fastrnn.packing.unpacked_scratch` gives for the arrays below.
     """
     H, B, T = da.shape
     D = w_f.shape[1] - H

@@ -932,7 +932,7 @@ def transpose_block(typingctx, source, source_row, out, out_row):
 
 @intrinsic
 def rank_block(typingctx, tile, w, w_row, x, x_row, columns, skipped):
-    """`rank1` for as many ``k`` as a vector has lanes, by weights ``w[column][k]`` as they lie.
+    """`rank1` for as many ``k`` as a vector has lanes, by unpacked weights ``w[column][k]``.
 
     The tile is one vector wide; the rows of `w` are turned into columns in registers.  Beyond
     `columns` there is nothing in `w`, and of the tile nothing of use; the first `skipped` ``k``

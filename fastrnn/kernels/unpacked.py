@@ -1,8 +1,8 @@
-"""Products by matrices as they lie, which are read once or a few times.
+"""Products by unpacked matrices, which are read once or a few times.
 
-Packing pays for itself when a matrix is used again.  Here, for few rows, one is turned in registers
-(`multiply_lying`) or read in place (`multiply_back`); for more, a strip or a panel of it is packed
-when its turn comes.  Sums take their terms in the same order as in `linear`.
+Packing pays for itself when a matrix is used again.  Here, for few rows, one is turned in
+registers (`multiply_unpacked`) or read in place (`multiply_back`); for more, a strip or some panels
+of it are packed when their turn comes.  Sums take their terms in the same order as in `linear`.
 """
 
 from ._jit import leaf, part
@@ -37,16 +37,16 @@ ASIDE = 4  # vectors from one such set to another
 def _multiply_strips(
     rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth, packed
 ):
-    """`multiply_lying`: a strip of at most `STRIP` by a panel is packed when its turn comes."""
+    """`multiply_unpacked`: a strip of at most `STRIP` by a panel is packed when its turn comes."""
     block = lanes(out)
     width = WIDTH * block
     for j in range(0, columns, width):
         for k in range(0, max(1, depth), STRIP):
             n = min(STRIP, depth - k)
             for v in range(0, tile_across(block, columns - j), block):
-                lying = w + ((j + v) * w_row + k)
+                w_v = w + ((j + v) * w_row + k)
                 count = max(0, min(block, columns - j - v))
-                transpose(lying, w_row, packed + v, width, count, n, block)
+                transpose(w_v, w_row, packed + v, width, count, n, block)
             out_j = out + j
             start_j = out_j if k > 0 else start + j
             start_j_row = out_row if k > 0 else start_row
@@ -58,7 +58,7 @@ def _multiply_strips(
 
 @part
 def _multiply_blocks(rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth):
-    """`multiply_lying` of few rows, by blocks of weights that are turned in registers."""
+    """`multiply_unpacked` of few rows, by blocks of weights that are turned in registers."""
     # fmt: off
     whole = columns - columns % lanes(out)
     r = 0
@@ -149,10 +149,10 @@ def _multiply_block_end(tile, columns, out, start, x, w, w_row, depth):
 
 
 @part
-def multiply_lying(
+def multiply_unpacked(
     rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth, packed
 ):
-    """``out = start + x @ w.T`` for ``w (columns, depth)`` as it lies."""
+    """``out = start + x @ w.T`` for an unpacked ``w (columns, depth)``."""
     block = lanes(out)
     # Where all rows of a block share a set, a line that two vectors cross is gone at the second.
     lead = before_line(w) if w_row % APART == 0 else 0
@@ -178,7 +178,7 @@ def multiply_lying(
 
 @part
 def _multiply_rows(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth):
-    """`multiply_back` by weights as they lie: a few rows of `w` at a time."""
+    """`multiply_back` by unpacked weights: a few rows of `w` at a time."""
     # fmt: off
     for k in range(0, depth, NEAR):
         n = min(NEAR, depth - k)
@@ -220,14 +220,15 @@ def _multiply_rows_tile(panel, vector, r, columns, out, out_row, kept, x, x_row,
 
 @part
 def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, packed):
-    """``out = x @ w``, or added to it, for ``w (depth, columns)`` as it lies."""
-    lying = columns
+    """``out = x @ w``, or added to it, for an unpacked ``w (depth, columns)``."""
+    unpacked = columns
     if rows > FEW:
-        lying -= columns % (WIDTH * lanes(out))
+        unpacked -= columns % (WIDTH * lanes(out))
     if depth == 0 or (rows > FEW_BACK and depth > FEW):
-        lying = 0
-    if lying > 0:
-        _multiply_rows(rows, lying, out, out_row, kept, x, x_row, w, w_row, depth)
+        unpacked = 0
+    if unpacked > 0:
+        _multiply_rows(rows, unpacked, out, out_row, kept, x, x_row, w, w_row, depth)
     multiply_packing(
-        rows, columns - lying, out + lying, out_row, kept, x, x_row, w + lying, w_row, depth, packed
+        rows, columns - unpacked, out + unpacked, out_row, kept, x, x_row, w + unpacked, w_row,
+        depth, packed,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The products by weights as they lie, against NumPy, between guard bands.
+"""The products by unpacked weights, against NumPy, between guard bands.
 
 The operands are small integers, so that every sum is exact and the results must be equal;
 where the order of the terms is what counts, they are not.
@@ -14,15 +14,15 @@ import pytest
 from numba import njit
 from numpy.typing import NDArray
 
-from fastrnn.kernels import lying
+from fastrnn.kernels import unpacked
 from fastrnn.kernels.simd import VECTOR_BITS, WIDTH, pointer
 from fastrnn.packing import CACHE_LINE, aligned, panels_size
 from tests.kernels.guards import assert_untouched, guarded, rows_in
 
 Array = NDArray[Any]
 
-ROWS = (0, 1, 2, 3, 5, lying.FEW, lying.FEW + 1)
-SIZES = (0, 1, 8, 17, 33, 65, lying.STRIP + 3)
+ROWS = (0, 1, 2, 3, 5, unpacked.FEW, unpacked.FEW + 1)
+SIZES = (0, 1, 8, 17, 33, 65, unpacked.STRIP + 3)
 
 each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
 
@@ -48,10 +48,10 @@ class Matrix:
 
 
 @njit(error_model="numpy")
-def multiply_lying(
+def multiply_unpacked(
     rows, columns, out, out_row, start, start_row, x, x_row, w, w_row, depth, packed
 ):
-    lying.multiply_lying(
+    unpacked.multiply_unpacked(
         rows, columns, pointer(out), out_row, pointer(start), start_row,
         pointer(x), x_row, pointer(w), w_row, depth, pointer(packed),
     )  # fmt: skip
@@ -59,26 +59,26 @@ def multiply_lying(
 
 @njit(error_model="numpy")
 def multiply_back(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, packed):
-    lying.multiply_back(
+    unpacked.multiply_back(
         rows, columns, pointer(out), out_row, kept, pointer(x), x_row, pointer(w), w_row, depth,
         pointer(packed),
     )  # fmt: skip
 
 
 @each_type
-def test_multiply_lying(dtype: Any) -> None:
+def test_multiply_unpacked(dtype: Any) -> None:
     for rows, columns, depth in product(ROWS, SIZES, SIZES):
         x, w = Matrix((rows, depth), dtype, 0), Matrix((columns, depth), dtype, 1)
-        packed = guarded(lying.STRIP * WIDTH * lanes(dtype), dtype)
+        packed = guarded(unpacked.STRIP * WIDTH * lanes(dtype), dtype)
         bias = Matrix((1, columns), dtype, 2)
         out = Matrix((rows, columns), dtype)
-        multiply_lying(
+        multiply_unpacked(
             rows, columns, out.memory, out.row, bias.memory, 0,
             x.memory, x.row, w.memory, w.row, depth, packed,
         )  # fmt: skip
         expected = bias.values + x.values @ w.values.T
         out.assert_holds(expected)
-        multiply_lying(
+        multiply_unpacked(
             rows, columns, out.memory, out.row, out.memory, out.row,
             x.memory, x.row, w.memory, w.row, depth, packed,
         )  # fmt: skip
@@ -93,17 +93,17 @@ def test_rows_that_share_a_set_are_multiplied_in_the_same_order(dtype: Any, dept
     rng = np.random.default_rng(depth)
     shapes = ((rows, depth), (columns, depth), columns)
     x, w, bias = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
-    packed = np.empty(lying.STRIP * WIDTH * lanes(dtype), dtype)
+    packed = np.empty(unpacked.STRIP * WIDTH * lanes(dtype), dtype)
     out = np.empty((rows, columns), dtype)
     results = set()
-    for row in (depth, lying.APART, 2 * lying.APART):
+    for row in (depth, unpacked.APART, 2 * unpacked.APART):
         for first in range(CACHE_LINE // out.itemsize):
             (memory,) = aligned(out.dtype, (first + columns * row,))
             memory.fill(np.nan)
-            lying_w = memory[first:]
-            rows_in(lying_w, (columns, depth), row)[...] = w
-            multiply_lying(
-                rows, columns, out, columns, bias, 0, x, depth, lying_w, row, depth, packed
+            unpacked_w = memory[first:]
+            rows_in(unpacked_w, (columns, depth), row)[...] = w
+            multiply_unpacked(
+                rows, columns, out, columns, bias, 0, x, depth, unpacked_w, row, depth, packed
             )
             results.add(out.tobytes())
     assert len(results) == 1
@@ -111,18 +111,22 @@ def test_rows_that_share_a_set_are_multiplied_in_the_same_order(dtype: Any, dept
 
 
 @each_type
-@pytest.mark.parametrize("depth", [15, 16, 17, 40, 100, lying.APART, 2 * lying.APART + 1])
+@pytest.mark.parametrize("depth", [15, 16, 17, 40, 100, unpacked.APART, 2 * unpacked.APART + 1])
 def test_few_rows_have_the_sums_of_many(dtype: Any, depth: int) -> None:
-    many = lying.FEW + 1
+    many = unpacked.FEW + 1
     rng = np.random.default_rng(depth)
     for columns in (1, lanes(dtype), 3 * lanes(dtype) + 2):
         shapes = ((many, depth), (columns, depth), columns)
         x, w, bias = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
-        packed = np.empty(lying.STRIP * WIDTH * lanes(dtype), dtype)
+        packed = np.empty(unpacked.STRIP * WIDTH * lanes(dtype), dtype)
         expected, out = np.empty((2, many, columns), dtype)
-        multiply_lying(many, columns, expected, columns, bias, 0, x, depth, w, depth, depth, packed)
+        multiply_unpacked(
+            many, columns, expected, columns, bias, 0, x, depth, w, depth, depth, packed
+        )
         for rows in range(1, many):
-            multiply_lying(rows, columns, out, columns, bias, 0, x, depth, w, depth, depth, packed)
+            multiply_unpacked(
+                rows, columns, out, columns, bias, 0, x, depth, w, depth, depth, packed
+            )
             np.testing.assert_array_equal(out[:rows], expected[:rows])
 
 

@@ -24,7 +24,7 @@ from tests.problems import normal
 from tests.threads import in_every_call
 
 LONG = 20, 16  # steps and examples
-SHORT = 2, 3  # few enough for weights as they lie
+SHORT = 2, 3  # few enough for unpacked weights
 D, H = 16, 64
 QUIET = 0.2  # seconds; other threads have been seen to run a handler 10 ms late
 

@@ -111,12 +111,12 @@ def test_threads_share_a_layer_that_has_threads(cell: Cell) -> None:
 
 @each_cell
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("how", ["copy", "packed later", "as they lie"])
+@pytest.mark.parametrize("how", ["copy", "packed later", "unpacked"])
 def test_update_beside_other_calls(
     cell: Cell, threads: int, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pass there and back has the weights from before or those from after, never some of both."""
-    monkeypatch.setattr(f"fastrnn.{cell.name}.is_short", lambda *_: how == "as they lie")
+    monkeypatch.setattr(f"fastrnn.{cell.name}.is_short", lambda *_: how == "unpacked")
     tasks = [Task(cell), Task(cell)]
     tasks[1].parameters = cell.problem(D, H, B, T, seed=1).parameters
     layer = cell.layer(tasks[0].parameters, threads)
@@ -144,7 +144,7 @@ def test_update_beside_other_calls(
 
 
 @each_cell
-@pytest.mark.parametrize("short", [False, True], ids=["packed", "as they lie"])
+@pytest.mark.parametrize("short", [False, True], ids=["packed", "unpacked"])
 @pytest.mark.parametrize("copies", [(True, True), (True, False), (False, True), (False, False)])
 def test_backward_has_the_weights_of_its_forward(
     cell: Cell, copies: tuple[bool, bool], short: bool, monkeypatch: pytest.MonkeyPatch
@@ -165,7 +165,7 @@ def test_backward_has_the_weights_of_its_forward(
 
 
 @each_cell
-@pytest.mark.parametrize("short", [False, True], ids=["packed", "as they lie"])
+@pytest.mark.parametrize("short", [False, True], ids=["packed", "unpacked"])
 @pytest.mark.parametrize("copy", [True, False], ids=["copy", "no copy"])
 def test_backward_has_the_weights_of_its_forward_after_an_update_that_failed(
     cell: Cell, copy: bool, short: bool, monkeypatch: pytest.MonkeyPatch
