@@ -85,6 +85,18 @@ def checked(argument: str, value: Any, axes: Axes, sizes: dict[str, int]) -> Arr
     return array
 
 
+def weight(parameters: Mapping[str, Any], key: str) -> Any:
+    """What is under a key, or an error that names it."""
+    try:
+        return parameters[key]
+    except MemoryError:
+        raise
+    except Exception as error:  # of a closed file
+        raise ValueError(
+            f"parameters[{key!r}] cannot be read ({error}); wanted an array of real numbers"
+        ) from None
+
+
 def weights(parameters: Any, keys: Mapping[str, Axes], sizes: dict[str, int]) -> list[Array]:
     """The weights under these keys, their axes held against each other."""
     if type(parameters) is not dict and not isinstance(parameters, Mapping):
@@ -102,12 +114,7 @@ def weights(parameters: Any, keys: Mapping[str, Axes], sizes: dict[str, int]) ->
         sizes["n_a + n_x"] = sizes["n_a"] + sizes["n_x"]
     found = []
     for key, axes in keys.items():
-        try:
-            value = parameters[key]
-        except Exception as error:  # of a closed file
-            raise ValueError(
-                f"parameters[{key!r}] cannot be read ({error}); wanted an array of real numbers"
-            ) from None
+        value = weight(parameters, key)
         if not _fits(value, axes, sizes):
             value = checked(f"parameters[{key!r}]", value, axes, sizes)
         found.append(value)

@@ -33,7 +33,8 @@ def output_backward(dz: Any, caches: Any) -> dict[str, Array]:
         ``(y - targets) / (m T)``.  `T` may be less than the steps of the caches: the first
         steps are meant.
     caches : tuple
-        What `rnn_forward` or `lstm_forward` returned, or ``(list of a cell function's caches, x)``.
+        What `rnn_forward` or `lstm_forward` returned, or ``(list of a cell function's caches, x)``,
+        of steps with the same weights.
 
     Returns
     -------
@@ -58,9 +59,9 @@ def output_backward(dz: Any, caches: Any) -> dict[str, Array]:
         and isinstance(first[0], Sequence)
         and len(first[0]) == len(LSTM_CACHE)
     )
-    steps: LSTMSteps | RNNSteps = lstm_steps(caches) if is_lstm else rnn_steps(caches)
     key = "Wy" if is_lstm else "Wya"
-
+    gather = lstm_steps if is_lstm else rnn_steps
+    steps: LSTMSteps | RNNSteps = gather(caches, (key,))
     dtype, (h, dz, w_y) = BACKWARD[key].ready((steps.h, dz), steps.parameters)
     check_steps("dz", dz, len(h))
     n_y, m, T = dz.shape

@@ -131,7 +131,7 @@ class Layer(Single, ABC):
             `update` returns, and by those begun before that and their `backward`.  Change them
             only when no such call is left, and let no call come before the `update`; they may
             not lie in a workspace.  The results are the same.  Training by few steps of few
-            examples, which hardly pay for packing, is faster (`fastrnn.packing.is_short`).
+            examples, which hardly pay for packing, is mostly faster (`fastrnn.packing.is_short`).
 
         Raises
         ------
@@ -269,7 +269,8 @@ class Layer(Single, ABC):
         TypeError, ValueError
             An argument does not fit; the message names it.
         RuntimeError
-            The workspace is in use by another call.
+            The workspace is in use by another call, or a signal's handler called this in the
+            middle of an `update`.
         """
         usual = self._is_usual(x, self._D)
         if not usual:
@@ -384,6 +385,8 @@ class Layer(Single, ABC):
         ------
         TypeError, ValueError
             An argument does not fit; the message names it.
+        RuntimeError
+            A signal's handler called this in the middle of an `update`.
         """
         # The usual case is seen at a small cost: it is the greater part of a small layer's step.
         states = None

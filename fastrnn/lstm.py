@@ -1,5 +1,6 @@
 """The LSTM: the notebooks' functions, and the layer object."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -100,12 +101,15 @@ class LSTMSteps(Steps):
         )
 
 
-def lstm_steps(caches: Any) -> LSTMSteps:
-    """The caches of a run of this cell, gathered if a loop over the cell built them."""
+def lstm_steps(caches: Any, keys: Collection[str] = WEIGHTS) -> LSTMSteps:
+    """The caches of a run of this cell, gathered if a loop over the cell built them.
+
+    keys : of the weights, which are the same in all steps.
+    """
     steps, _ = split_caches(caches)
     if isinstance(steps, LSTMSteps):
         return steps
-    parameters, arrays = stack_caches(steps, CACHE, KEYS | HEAD_KEYS)
+    parameters, arrays = stack_caches(steps, CACHE, keys)
     gates = np.stack([arrays[name] for name in ("it", "ft", "cct", "ot")], axis=2)
     return LSTMSteps(
         parameters,
@@ -206,8 +210,8 @@ def lstm_backward(da: Any, caches: Any) -> dict[str, Array]:
         through later states.  `T` may be less than the steps of the caches: the first
         steps are meant.
     caches : tuple
-        What `lstm_forward` returned, or ``(list of the cell function's caches, x)``.  The
-        weights in them are read as they are now.
+        What `lstm_forward` returned, or ``(list of the cell function's caches, x)``, of steps
+        with the same weights.  These are read as they are now.
 
     Returns
     -------

@@ -150,7 +150,10 @@ def unpacked_scratch_size(dtype: np.dtype[Any], packed: int, *sizes: int) -> int
 
 @lru_cache(256)
 def unpacked_backward_size(rows: int, D: int, H: int, gates: int, dtype: np.dtype[Any]) -> int:
-    """Elements that such a kernel packs: panels of weights; then what gradients of them take."""
+    """Elements that a kernel packs that takes unpacked weights, on the way back.
+
+    Panels of weights; then what their gradients take.
+    """
     return max(panels_size(H + D, H, dtype), gradients_size(gates * H, H + D, rows, dtype))
 
 

@@ -1,6 +1,6 @@
 """The simple recurrent network: the notebooks' functions, and the layer object."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ class RNNSteps(Steps):
         return self.h[t].T, self.h_prev[t].T, self.x[t].T, self.parameters
 
 
-def rnn_steps(caches: Any, keys: Iterable[str] = (*KEYS, *HEAD_KEYS)) -> RNNSteps:
+def rnn_steps(caches: Any, keys: Collection[str] = WEIGHTS) -> RNNSteps:
     """The caches of a run of this cell, gathered if a loop over the cell built them.
 
     keys : of the weights, which are the same in all steps.
@@ -145,8 +145,8 @@ def rnn_backward(da: Any, caches: Any) -> dict[str, Array]:
         through later states.  `T` may be less than the steps of the caches: the first
         steps are meant.
     caches : tuple
-        What `rnn_forward` returned, or ``(list of the cell function's caches, x)``.  The
-        weights in them are read as they are now.
+        What `rnn_forward` returned, or ``(list of the cell function's caches, x)``, of steps
+        with the same weights.  These are read as they are now.
 
     Returns
     -------

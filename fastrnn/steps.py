@@ -1,11 +1,11 @@
 """The caches of the sequence functions: per-step tuples that are views, made when asked for."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias, overload
 
 import numpy as np
 
-from .checks import Array, checked, sequence
+from .checks import Array, as_array, checked, sequence, weight
 
 Cache: TypeAlias = tuple[Any, ...]
 
@@ -60,18 +60,27 @@ def split_cache(argument: str, cache: Any, names: Sequence[str]) -> tuple[list[A
     return values, parameters
 
 
-def _is_same(parameters: Any, others: Any, keys: Iterable[str]) -> bool:
+def _are_same(parameters: Any, others: Any, keys: Collection[str]) -> bool:
     """Whether two steps have the same weights, as far as they have any."""
     if parameters is others:
         return True
     if not (isinstance(parameters, Mapping) and isinstance(others, Mapping)):
         return False
-    pairs: Iterable[Any] = ((parameters.get(key), others.get(key)) for key in keys)
-    return all(one is other or np.array_equal(one, other) for one, other in pairs)
+    for key in keys:
+        if (key in parameters) != (key in others):
+            return False
+        if key in parameters:
+            one, other = weight(parameters, key), weight(others, key)
+            name = f"parameters[{key!r}]"
+            if one is not other and not np.array_equal(
+                as_array(name, one), as_array(name, other), equal_nan=True
+            ):
+                return False
+    return True
 
 
 def stack_caches(
-    caches: Sequence[Any], names: Sequence[str], keys: Iterable[str]
+    caches: Sequence[Any], names: Sequence[str], keys: Collection[str]
 ) -> tuple[Any, dict[str, Array]]:
     """The parameters, and time-major arrays by name, of plain per-step tuples.
 
@@ -84,7 +93,7 @@ def stack_caches(
     _, parameters = split_cache("caches[0][0]", caches[0], names)
     for t, cache in enumerate(caches):
         values, others = split_cache(f"caches[0][{t}]", cache, names)
-        if not _is_same(parameters, others, keys):
+        if not _are_same(parameters, others, keys):
             raise ValueError(
                 f"parameters in caches[0][{t}] are not those in caches[0][0]; wanted one set of "
                 "weights for all steps (the cell's backward function takes each step's own)"

@@ -44,7 +44,8 @@ class Workspace(Single):
     """Preallocated time-major buffers of a layer, for T steps of B examples.
 
     What a layer returns when it is given a workspace are views into it, good until its
-    next use.  A workspace serves one call at a time.
+    next use (the last state's and the gradients' are the same objects each time).  A workspace
+    serves one call at a time.
 
     Attributes
     ----------

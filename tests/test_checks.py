@@ -428,12 +428,16 @@ def test_parameters_that_differ_between_steps(cell: Cell, label: str) -> None:
     plain = [*list(steps)[:-1], (*steps[-1][:-1], equal)]
     for name, array in call().items():
         np.testing.assert_array_equal(call(caches=(plain, x))[name], array)
-    for key in cell.weights[0], cell.head:
-        other = {**parameters, key: parameters[key] + 1}
+    key = cell.head if call.function is fastrnn.output_backward else cell.weights[0]
+    for value in parameters[key] + 1, np.full_like(parameters[key], np.nan):
+        other = {**parameters, key: value}
         plain = [*list(steps)[:-1], (*steps[-1][:-1], other)]
         message = refusal(lambda plain=plain: call(caches=(plain, x)), ValueError)
         assert f"parameters in caches[0][{len(steps) - 1}] are not those in caches[0][0]" in message
         assert "wanted one set" in message
+    nan = {key: np.full_like(array, np.nan) for key, array in parameters.items()}
+    plain = [(*cache[:-1], {**nan, key: nan[key].copy()}) for cache in steps]
+    call(caches=(plain, x))
 
 
 @each_cell

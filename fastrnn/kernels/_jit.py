@@ -36,10 +36,13 @@ if numba.config.DISABLE_JIT:
 
 def digest_sources(folder):
     """A digest of every source file in a folder, be it in an archive; None if there is none."""
-    sources = {file.name: file for file in folder.iterdir() if file.name.endswith(".py")}
     digest = hashlib.sha256()
-    for name in sorted(sources):
-        digest.update(name.encode() + b"\0" + sources[name].read_bytes() + b"\0")
+    try:
+        sources = {file.name: file for file in folder.iterdir() if file.name.endswith(".py")}
+        for name in sorted(sources):
+            digest.update(name.encode() + b"\0" + sources[name].read_bytes() + b"\0")
+    except OSError:  # a frozen application has no folders
+        return None
     return digest.hexdigest() if sources else None
 
 
@@ -51,10 +54,10 @@ class CacheWarning(UserWarning):
     """Compiled kernels cannot be kept on disk."""
 
 
-def _warn_uncached(error):
+def _warn_uncached(reason):
     message = (
         "fastrnn cannot keep its compiled kernels on disk and will compile them again in every "
-        f"process ({error}). Set NUMBA_CACHE_DIR to a folder that can be written."
+        f"process: {reason}"
     )
     if not _warn_uncached.done:
         _warn_uncached.done = True
@@ -62,6 +65,10 @@ def _warn_uncached(error):
 
 
 _warn_uncached.done = False
+
+
+def _warn_unwritten(error):
+    _warn_uncached(f"{error}. Set NUMBA_CACHE_DIR to a folder that can be written.")
 
 
 class KernelFiles(IndexDataCacheFile):
@@ -128,7 +135,7 @@ class KernelCache(FunctionCache):
         try:
             super().save_overload(sig, data)
         except OSError as error:
-            _warn_uncached(error)
+            _warn_unwritten(error)
 
 
 class Late:
@@ -252,10 +259,11 @@ def part(function):
 def kernel(function):
     """Compile a function that Python calls, once for each dtype, and keep the result."""
     compiled = njit(function, nogil=True, error_model="numpy", boundscheck=False)
+    if SOURCES is None:
+        _warn_uncached("there are no source files to name them after.")
+        return compiled
     try:
-        if SOURCES is None:
-            raise OSError("it has no sources to know them by")
         compiled._cache = KernelCache(function)
     except (RuntimeError, OSError) as error:
-        _warn_uncached(error)
+        _warn_unwritten(error)
     return compiled

@@ -26,7 +26,7 @@ def _sum_product(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, p
     if not kept:
         multiply_back(rows, columns, out, out_row, False, x, x_row, w, w_row, depth, packed)
         return
-    panel = WIDTH * lanes(out)
+    panel = WIDTH * lanes(out)  # no more: `packed` is as large as the first pass needs it
     at_once = SUMS // panel
     for j in range(0, columns, panel):
         n = min(panel, columns - j)

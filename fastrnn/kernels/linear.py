@@ -365,7 +365,7 @@ def panels_space(p, columns, depth):
     return depth * min(paneled(p, columns), _panels_at_once(p, depth))
 
 
-# --- sums over rows -----------------------------------------------------------------
+# --- rows ---------------------------------------------------------------------------
 
 
 @inline

@@ -304,7 +304,7 @@ def _plan(team, phase, members):
 
 @part
 def _open(team, places, function, arguments):
-    """Let others come to a call for which there are so many places; how many begin it."""
+    """Let others come to a call for which there are so many places; returns how many begin it."""
     before = _read(team, ARRIVED)  # one that did not come then may be kept from it by other work
     _write(team, BUSY, 1)
     for word in (ARRIVED, GONE, PLAN, PLAN + 1):

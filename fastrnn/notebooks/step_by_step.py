@@ -213,7 +213,7 @@ def backward_pass(da: Any, caches: Any) -> dict[str, Array]:
     NotebookErratumWarning
         ``dWaa`` is ``W_aa`` times the number of steps; `fastrnn.rnn_backward` is right.
     """
-    steps, (given, x) = rnn_steps(caches, KEYS), caches
+    steps, (given, x) = rnn_steps(caches, CELL_KEYS), caches
     da = steps_of_x(da, x)
     h = steps.h
     if steps is not given:

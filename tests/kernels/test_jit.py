@@ -373,7 +373,8 @@ def test_the_digest_of_an_archive(tmp_path: Path) -> None:
 
 
 def test_no_sources_no_digest(tmp_path: Path) -> None:
-    assert _jit.digest_sources(tmp_path) is None
+    for folder in tmp_path, tmp_path / "missing":
+        assert _jit.digest_sources(folder) is None
 
 
 def test_without_sources_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +385,7 @@ def test_without_sources_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
     def square(x: float) -> float:
         return x * x
 
-    with pytest.warns(_jit.CacheWarning, match="no sources"):
+    with pytest.warns(_jit.CacheWarning, match="no source files"):
         assert _jit.kernel(square)(3.0) == 9.0
 
 
@@ -495,10 +496,10 @@ def test_an_interrupt_waits_until_numba_has_started() -> None:
 def test_a_warning_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_jit._warn_uncached, "done", False)
     with pytest.warns(_jit.CacheWarning, match="NUMBA_CACHE_DIR"):
-        _jit._warn_uncached(OSError("no space"))
+        _jit._warn_unwritten(OSError("no space"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _jit._warn_uncached(OSError("no space"))
+        _jit._warn_unwritten(OSError("no space"))
 
 
 def test_a_number_in_the_source_is_no_type_of_its_own() -> None:
