@@ -190,10 +190,11 @@ def test_multiply_packing(dtype: Any) -> None:
 def test_multiply_packing_some_panels_at_a_time(dtype: Any) -> None:
     panel = WIDTH * lanes(dtype)
     for depth in (400, linear.PACKED // panel, linear.PACKED // panel + 1):
-        rows, columns = 7, 5 * panel + 3
+        rows, columns = 7, (linear.PACKED // (depth * panel) + 2) * panel + 3
         x, w = integers((rows, depth), dtype), integers((depth, columns), dtype, 1)
         space = panels_space(w, columns, depth)
-        assert space <= max(linear.PACKED, depth * panel) < depth * columns
+        assert space <= max(linear.PACKED, depth * panel)
+        assert space < depth * columns
         packed, out = guarded(space, dtype), guarded(rows * columns, dtype)
         multiply_packing(
             rows, columns, out, columns, False, x.reshape(-1), depth, w.reshape(-1), columns, depth,
