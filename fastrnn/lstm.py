@@ -382,8 +382,7 @@ class LSTMWorkspace(Workspace):
             self.backward = gates, c, dh, dc, dx, dw, db, scratch
             if short_run:
                 self.short = gates, c, h, scratch
-            found = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
-            self.gradients = {name: array.view() for name, array in found.items()}
+            self.gradients = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
         super().__init__(layer, T, B, training, crew, memory)
 
 

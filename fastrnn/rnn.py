@@ -296,8 +296,7 @@ class RNNWorkspace(Workspace):
             self.backward = dz, dh, dx, dw_ax, dw_aa, db, scratch
             if short_run:
                 self.short = h, scratch
-            found = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
-            self.gradients = {name: array.view() for name, array in found.items()}
+            self.gradients = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
         super().__init__(layer, T, B, training, crew, memory)
 
 

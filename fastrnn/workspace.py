@@ -73,6 +73,8 @@ class Workspace(Single):
         self.training = training
         self.crew = crew
         self.nbytes = sum(array.nbytes for array in memory)
+        if training:
+            self.gradients = {name: array.view() for name, array in self.gradients.items()}
         self.out = self.h[1:]
         self.state = layer._join_state(self.last)
         self.x: Array | None = None  # the last forward's, until backward has used it up
