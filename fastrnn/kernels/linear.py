@@ -134,8 +134,10 @@ def tile_across(block, columns):
 
 
 @inline
-def multiply_columns(rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
-    """``out = start + x @ w`` for the first `columns` of a panel."""
+def multiply_columns(
+    rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w_next
+):  # fmt: skip
+    """``out = start + x @ w`` for the first `columns` of a panel; then comes `w_next`."""
     block = lanes(out)
     across = tile_across(block, columns)
     if columns <= block // 2:  # many a CPU does two half vectors in the time of a whole one
@@ -160,13 +162,14 @@ def multiply_columns(rows, out, out_row, start, start_row, kept, columns, x, x_r
         )  # fmt: skip
     else:
         multiply_panel(
-            rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
-            w + depth * WIDTH * block,
-        )  # fmt: skip
+            rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w_next
+        )
 
 
 @part
-def multiply_thin(rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
+def multiply_thin(
+    rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, backwards
+):  # fmt: skip
     """`multiply_panel` of at most `THIN` rows for adjacent panels; how many columns are done.
 
     An addition takes some four cycles, and two can begin in each: the eight sums of a tile of
@@ -174,76 +177,74 @@ def multiply_thin(rows, out, out_row, start, start_row, kept, columns, x, x_row,
     more those of whole fours of vectors.
     """
     # fmt: off
-    done = 0  # vectors
-    left = columns if rows > 0 else 0
-    while left > 0:
-        vectors = (left + lanes(out) - 1) // lanes(out)
-        at = done * lanes(out)
+    block = lanes(out)
+    across, tiles = 8 * block, (columns + 8 * block - 1) // (8 * block)
+    if rows > 1:
+        across, tiles = 4 * block, (columns + block - 1) // (4 * block)
+    for n in range(tiles if rows > 0 else 0):
+        at = (tiles - 1 - n if backwards else n) * across
+        left = columns - at
+        vectors = (left + block - 1) // block
         w_at = w + at * depth
         if rows > 1:
-            if vectors < 4:
-                break
             if PAIRS:
                 multiply_tile(tile_zero(out, 4, 2), 0, out + at, out_row, start + at, start_row,
                               kept, left, x, x_row, w_at, depth)
                 if rows == 3:
                     multiply_tile(tile_zero(out, 4, 1), 2, out + at, out_row, start + at, start_row,
                                   kept, left, x, x_row, w_at, depth)
-            done += 4
         elif vectors >= 8:
             multiply_tile(tile_zero(out, 8, 1), 0, out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
-            done += 8
         elif vectors == 7:
             multiply_tile(tile_zero(out, 7, 1), 0, out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
-            done += 7
         elif vectors == 6:
             multiply_tile(tile_zero(out, 6, 1), 0, out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
-            done += 6
         elif vectors == 5:
             multiply_tile(tile_zero(out, 5, 1), 0, out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
-            done += 5
         elif vectors == 4:
             multiply_tile(tile_zero(out, 4, 1), 0, out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
-            done += 4
         elif vectors == 3:
             multiply_tile(tile_zero(out, 3, 1), 0, out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
-            done += 3
         elif vectors == 2:
             multiply_tile(tile_zero(out, 2, 1), 0, out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
-            done += 2
         else:
             multiply_tile(tile_zero(out, 1, 1), 0, out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
-            done += 1
-        left = columns - done * lanes(out)
     # fmt: on
-    return min(columns, done * lanes(out))
+    return min(columns, tiles * across)
 
 
 @inline
-def multiply_between(j0, j1, rows, out, out_row, start, start_row, kept, x, x_row, w, depth):
-    """``out = start + x @ w`` for columns `j0` to `j1`; `j0` halves a panel or is whole."""
+def multiply_between(
+    j0, j1, rows, out, out_row, start, start_row, kept, x, x_row, w, depth, backwards
+):  # fmt: skip
+    """``out = start + x @ w`` for columns `j0` to `j1`; `j0` halves a panel or is whole.
+
+    From the last panel to the first if `backwards`.
+    """
     panel = WIDTH * lanes(out)
-    j = j0
-    if rows <= THIN and j % panel == 0:
-        j += multiply_thin(
-            rows, out + j, out_row, start + j, start_row, kept, j1 - j,
-            x, x_row, w + j * depth, depth,
+    if rows <= THIN and j0 % panel == 0:
+        j0 += multiply_thin(
+            rows, out + j0, out_row, start + j0, start_row, kept, j1 - j0,
+            x, x_row, w + j0 * depth, depth, backwards,
         )  # fmt: skip
-    while j < j1:
-        before = j % panel
+    first = j0 // panel
+    end = (j1 + panel - 1) // panel if j0 < j1 else first
+    for n in range(first, end):
+        n = first + end - 1 - n if backwards else n
+        n_next = n - 1 if backwards else n + 1
+        j = max(j0, n * panel)
         multiply_columns(
-            rows, out + j, out_row, start + j, start_row, kept, min(j1 - j, panel - before),
-            x, x_row, w + ((j - before) * depth + before), depth,
+            rows, out + j, out_row, start + j, start_row, kept, min(j1, (n + 1) * panel) - j,
+            x, x_row, w + (n * panel * depth + j - n * panel), depth, w + n_next * panel * depth,
         )  # fmt: skip
-        j += panel - before
 
 
 @part
@@ -257,7 +258,7 @@ def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, w, d
     for r in range(0, rows, at_once):
         multiply_between(
             0, columns, min(at_once, rows - r), out + r * out_row, out_row,
-            start + r * start_row, start_row, kept, x + r * x_row, x_row, w, depth,
+            start + r * start_row, start_row, kept, x + r * x_row, x_row, w, depth, False,
         )  # fmt: skip
 
 

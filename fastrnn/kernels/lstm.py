@@ -215,7 +215,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_ne
             at = gate * width
             multiply_columns(
                 rows, sums + at, row, start + at, start_row, True, PANEL * width,
-                x, x_row, w + gate * block * depth, depth,
+                x, x_row, w + gate * block * depth, depth, w_next,
             )  # fmt: skip
         return
     if IN_ONE:
@@ -227,7 +227,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_ne
             return
     else:
         if rows <= THIN:
-            multiply_thin(rows, sums, row, start, start_row, True, row, x, x_row, w, depth)
+            multiply_thin(rows, sums, row, start, start_row, True, row, x, x_row, w, depth, False)
             return
     for gate in range(0, GATES, PANEL):
         at = gate * block
@@ -387,7 +387,7 @@ def backward_steps(
             first = t < 0
             multiply_between(
                 j0, j1, rows, dh_b, H, dh_b if first else dh_out + state, H, not first,
-                dgates + GATES * (state + B * H), GATES * H, weights, GATES * H,
+                dgates + GATES * (state + B * H), GATES * H, weights, GATES * H, phase % 2 == 1,
             )  # fmt: skip
         if phase <= T:
             if phase == 1:

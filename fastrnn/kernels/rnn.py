@@ -110,9 +110,10 @@ def forward_steps(x, weights, h, T, B, D, H, steps, team, places):
             for k in range(0, n, together):
                 multiply_between(
                     j0, j1, rows * together, h_t + k * B * H, H, weights, 0, True,
-                    x + ((t + k) * B + b0) * D, D, w_x, D,
+                    x + ((t + k) * B + b0) * D, D, w_x, D, False,
                 )  # fmt: skip
-        multiply_between(j0, j1, rows, h_t, H, h_t, H, True, h_prev, H, w_h, H)
+        # Every second step backwards: the weights last read are still in cache.
+        multiply_between(j0, j1, rows, h_t, H, h_t, H, True, h_prev, H, w_h, H, t % 2 == 1)
         count, units = runs(rows, j0, j1, H)
         for r in range(count):
             step_forward(units, h_t + (r * H + j0))
@@ -144,7 +145,7 @@ def backward_steps(
             first = t < 0
             multiply_between(
                 j0, j1, rows, dh_b, H, dh_b if first else dh_out + at, H, not first,
-                dz + (at + B * H), H, weights, H,
+                dz + (at + B * H), H, weights, H, phase % 2 == 1,
             )  # fmt: skip
         if phase <= T:
             count, units = runs(rows, j0, j1, H)

@@ -52,7 +52,7 @@ def _multiply_strips(
             start_j_row = out_row if k > 0 else start_row
             multiply_columns(
                 rows, out_j, out_row, start_j, start_j_row, True, columns - j,
-                x + k, x_row, packed, n,
+                x + k, x_row, packed, n, packed,
             )  # fmt: skip
 
 

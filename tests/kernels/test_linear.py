@@ -60,6 +60,14 @@ def multiply(rows, columns, out, out_row, start, start_row, kept, x, x_row, w, d
 
 
 @njit(error_model="numpy")
+def multiply_between(j0, j1, rows, out, out_row, start, x, x_row, w, depth, backwards):
+    linear.multiply_between(
+        j0, j1, rows, pointer(out), out_row, pointer(start), 0, True,
+        pointer(x), x_row, pointer(w), depth, backwards,
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
 def multiply_packing(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, packed):
     linear.multiply_packing(
         rows, columns, pointer(out), out_row, kept, pointer(x), x_row, pointer(w), w_row, depth,
@@ -153,6 +161,30 @@ def test_multiply_some_rows_at_a_time(dtype: Any) -> None:
         )  # fmt: skip
         assert np.array_equal(out.reshape(rows, columns), x @ w + start)
         assert_untouched(out, (rows, columns), columns)
+
+
+@each_type
+@pytest.mark.parametrize("backwards", [False, True])
+def test_multiply_between(backwards: bool, dtype: Any) -> None:
+    panel = WIDTH * lanes(dtype)
+    H, depth = 5 * panel + 3, 6
+    x, w = integers((7, depth), dtype), integers((depth, H), dtype, 1)
+    bias = integers((H,), dtype, 2)
+    packed, start = guarded_copy(pack(w)), guarded_copy(bias)
+    for rows in range(8):
+        expected = x[:rows] @ w + bias
+        out = guarded(rows * H, dtype)
+        for j0 in range(0, H, panel // 2):
+            for j1 in {j0, min(j0 + panel // 2, H), min(j0 + 2 * panel, H), H}:
+                result = rows_in(out, (rows, H), H)
+                result[...] = -99
+                multiply_between(
+                    j0, j1, rows, out, H, start, guarded_copy(x[:rows]), depth, packed, depth,
+                    backwards,
+                )  # fmt: skip
+                assert np.array_equal(result[:, j0:j1], expected[:, j0:j1]), (rows, j0, j1)
+                assert np.all(np.delete(result, np.s_[j0:j1], axis=1) == -99), (rows, j0, j1)
+                assert_untouched(out, (rows, H), H)
 
 
 @each_type
