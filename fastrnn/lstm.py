@@ -13,6 +13,7 @@ from .layer import Kernels, Layer
 from .packing import (
     aligned,
     aligned_if_large,
+    backward_scratch_size,
     backward_size,
     chunk,
     forward_size,
@@ -24,7 +25,6 @@ from .packing import (
     short_backward_size,
     unpacked_backward_size,
     unpacked_scratch,
-    unpacked_scratch_size,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 from .workspace import Workspace
@@ -369,11 +369,8 @@ class LSTMWorkspace(Workspace):
         self.forward = sums, gates, c, h, steps
         self.last = h[-1], c[-1]
         if training:
-            size = gradients_size(GATES * H, max(D, H), T * B, dtype)
             short_run = is_short(T, B, D, H, GATES, dtype)
-            if short_run:
-                packed = short_backward_size(T * B, D, H, GATES, dtype)
-                size = unpacked_scratch_size(dtype, packed)
+            size = backward_scratch_size(short_run, T * B, D, H, GATES, dtype)
             dx, dw, db, dh, dc, scratch = gradients = aligned(
                 dtype, (T, B, D), (GATES, H, H + D), (GATES, H, 1), (B, H), (B, H),
                 (crew.members, size),

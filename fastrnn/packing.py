@@ -166,6 +166,15 @@ def short_backward_size(rows: int, D: int, H: int, gates: int, dtype: np.dtype[A
     return padded(rows * (H + D), dtype) + unpacked_backward_size(rows, D, H, gates, dtype)
 
 
+def backward_scratch_size(
+    short: bool, rows: int, D: int, H: int, gates: int, dtype: np.dtype[Any]
+) -> int:
+    """Elements of scratch for each thread that goes back through a layer's run of so many rows."""
+    if short:
+        return unpacked_scratch_size(dtype, short_backward_size(rows, D, H, gates, dtype))
+    return gradients_size(gates * H, max(D, H), rows, dtype)
+
+
 @lru_cache(256)
 def is_short(T: int, B: int, D: int, H: int, gates: int, dtype: np.dtype[Any]) -> bool:
     """Whether a run uses its weights too seldom for packing to pay.

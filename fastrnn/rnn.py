@@ -12,6 +12,7 @@ from .layer import Kernels, Layer
 from .packing import (
     aligned,
     aligned_if_large,
+    backward_scratch_size,
     backward_size,
     chunk,
     forward_size,
@@ -22,7 +23,6 @@ from .packing import (
     short_backward_size,
     unpacked_backward_size,
     unpacked_scratch,
-    unpacked_scratch_size,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 from .workspace import Workspace
@@ -283,11 +283,8 @@ class RNNWorkspace(Workspace):
         self.forward = h, chunk(T, B, H, dtype)
         self.last = (h[-1],)
         if training:
-            size = gradients_size(H, max(D, H), T * B, dtype)
             short_run = is_short(T, B, D, H, 1, dtype)
-            if short_run:
-                packed = short_backward_size(T * B, D, H, 1, dtype)
-                size = unpacked_scratch_size(dtype, packed)
+            size = backward_scratch_size(short_run, T * B, D, H, 1, dtype)
             dx, dz, dw_ax, dw_aa, db, dh, scratch = gradients = aligned(
                 dtype, (T, B, D), (T, B, H), (H, D), (H, H), (H, 1), (B, H),
                 (crew.members, size),
