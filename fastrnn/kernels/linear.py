@@ -174,7 +174,7 @@ def multiply_thin(
 
     An addition takes some four cycles, and two can begin in each: the eight sums of a tile of
     one row, or of two by four, leave none of them empty.  Of one row all columns are done, of
-    more those of whole fours of vectors.
+    more those of whole fours of vectors; from the last tile to the first if `backwards`.
     """
     # fmt: off
     block = lanes(out)
