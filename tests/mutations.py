@@ -115,6 +115,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
                 "w_next is not None and share < panel",
                 "w_next + depth * share",
                 "w_next is not None and tile_rows(tile) >= 4",
+                "n - 1 if backwards else n + 1",
+                "w + n_next * panel * depth",
             ),
             "what is asked for changes no sum",
         ),
@@ -124,9 +126,15 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "tile_across(block, columns - j)": "whole vectors, of which each one begun is taken",
         "range(0, columns, block)": "whole blocks",
     },
-    "kernels/rnn.py": {"forward.nbytes + backward.nbytes": "past the caches or not"},
+    "kernels/rnn.py": {
+        "forward.nbytes + backward.nbytes": "past the caches or not",
+        "t % 2 == 1": "panels in either direction",
+        "phase % 2 == 1": "panels in either direction",
+    },
     "kernels/lstm.py": {
         "forward.nbytes + backward.nbytes": "past the caches or not",
+        "t % 2 == 1": "blocks in either direction",
+        "phase % 2 == 1": "panels in either direction",
         "PANEL * units <= (PANEL - 1) * lanes(p)": "gates side by side, or a vector apart",
     },
 }
