@@ -227,7 +227,8 @@ def multiply_between(
 ):  # fmt: skip
     """``out = start + x @ w`` for columns `j0` to `j1`; `j0` halves a panel or is whole.
 
-    From the last panel to the first if `backwards`.
+    From the last panel to the first if `backwards`, as in every second step of time: the weights
+    that the step before has read last are still in cache.
     """
     panel = WIDTH * lanes(out)
     if rows <= THIN and j0 % panel == 0:

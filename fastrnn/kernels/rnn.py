@@ -112,7 +112,6 @@ def forward_steps(x, weights, h, T, B, D, H, steps, team, places):
                     j0, j1, rows * together, h_t + k * B * H, H, weights, 0, True,
                     x + ((t + k) * B + b0) * D, D, w_x, D, False,
                 )  # fmt: skip
-        # Every second step backwards: the weights last read are still in cache.
         multiply_between(j0, j1, rows, h_t, H, h_t, H, True, h_prev, H, w_h, H, t % 2 == 1)
         count, units = runs(rows, j0, j1, H)
         for r in range(count):
