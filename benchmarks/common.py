@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastrnn
-from fastrnn import peers, timing
+from fastrnn import peers
 
 DTYPES = ["float32", "float64"]
 CELLS = ["rnn", "lstm"]
@@ -70,8 +70,6 @@ class Timed:
         self.run = self.make(*params)
         seconds = min(self.seconds() for _ in range(3))
         self.number = max(1, round(SAMPLE / seconds))
-        # Processor time is not disturbed by other processes, but takes long to read.
-        self.timer = timing.clock_for(1)[0] if seconds > 1e-4 else time.perf_counter
         self.ready = params
 
     def seconds(self) -> float:

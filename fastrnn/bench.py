@@ -26,7 +26,7 @@ from . import peers, reference
 from .kernels.simd import ROWS, WIDTH
 from .peers import Fastrnn, Peer, Problem, Reference, Results, Task
 from .selftest import cpu_name
-from .timing import clock_for, least_times, peak_task, pinned
+from .timing import least_times, peak_task, pinned
 
 Sizes = tuple[int, int, int, int]
 
@@ -368,12 +368,11 @@ def versions(implementations: list[Peer]) -> dict[str, str]:
 def header(args: argparse.Namespace, place: str, found: dict[str, str],
            missing: dict[str, str]) -> list[str]:  # fmt: skip
     """What the figures mean and where they come from."""
-    clock = clock_for(args.threads)[1]
     lines = [
         f"{cpu_name()}, {place}, {args.threads} thread{'s' * (args.threads > 1)}",
         ", ".join(f"{name} {version}".rstrip() for name, version in found.items()),
         *(f"{name} is left out: {reason}" for name, reason in missing.items()),
-        f"microseconds of {clock}, the least of many, in turns; every result is checked first",
+        "microseconds, the least of many, in turns; every result is checked first",
     ]
     if not args.functions:
         lines += [
@@ -423,7 +422,6 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "machine": cpu_name(),
         "threads": args.threads,
-        "clock": clock_for(args.threads)[1],
         "place": place,
         "versions": found,
         "missing": missing,

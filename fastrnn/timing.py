@@ -2,6 +2,10 @@
 
 With several threads a turn begins when those of the one before are at rest: many libraries'
 go on waiting busily for a while, on the core that the next one needs.
+
+The clock is the wall's.  The processor's would leave other processes out, but on a virtual
+machine it also stands still, later, for time that the host has taken: a least of many would
+be made of just those calls.
 """
 
 import contextlib
@@ -18,21 +22,12 @@ from .kernels.peak import repeat_tile
 from .kernels.simd import ROWS, VECTOR_BITS, WIDTH
 from .packing import aligned
 
-Clock = Callable[[], float]
-
 BATCH = 1e-3  # seconds that calls are timed in one piece, if one call is shorter
 LEAST_ROUNDS = 3
 TURN = 0.01  # seconds of a turn, in which the caches come to hold what the call needs
 TOGETHER = 0.1  # of a turn of several threads
 LOOK = 5e-3  # seconds between two looks whether all threads are at rest
 LOOKS = 60
-
-
-def clock_for(threads: int) -> tuple[Clock, str]:
-    """For one thread the processor's time, which other processes do not take part in."""
-    if threads == 1 and time.get_clock_info("process_time").resolution <= 1e-6:
-        return time.process_time, "processor time"
-    return time.perf_counter, "wall time"
 
 
 @contextlib.contextmanager
@@ -59,15 +54,15 @@ def let_rest() -> None:
             return
 
 
-def timed(run: Callable[[], Any], calls: int, seconds: float, clock: Clock) -> tuple[float, float]:
+def timed(run: Callable[[], Any], calls: int, seconds: float) -> tuple[float, float]:
     """Least seconds of a call, measured so many in a piece, and the seconds of all pieces."""
     best = math.inf
     spent = 0.0
     while True:
-        start = clock()
+        start = time.perf_counter()
         for _ in range(calls):
             run()
-        took = clock() - start
+        took = time.perf_counter() - start
         best = min(best, took / calls)
         spent += took
         if spent >= seconds:
@@ -78,13 +73,12 @@ def least_times(
     runs: Mapping[str, Callable[[], Any]], seconds: float, threads: int
 ) -> dict[str, float]:
     """Least seconds of a call of each, taking turns until each has had its share."""
-    clock = clock_for(threads)[0]
     together = threads > 1
     calls = {}
     spent = dict.fromkeys(runs, 0.0)
     best = dict.fromkeys(runs, math.inf)
     for name, run in runs.items():
-        once = max(timed(run, 1, 0.0, clock)[0], 1e-7)
+        once = max(timed(run, 1, 0.0)[0], 1e-7)
         calls[name] = max(1, round(BATCH / once))
     share = seconds / len(runs)
     collecting = gc.isenabled()
@@ -97,7 +91,7 @@ def least_times(
                 if together:
                     let_rest()
                     run()  # the caches are the last one's
-                least, took = timed(run, calls[name], TOGETHER if together else TURN, clock)
+                least, took = timed(run, calls[name], TOGETHER if together else TURN)
                 best[name] = min(best[name], least)
                 spent[name] += took
             rounds += 1
