@@ -1,6 +1,7 @@
 """The LSTM: the notebooks' functions, and the layer object."""
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from .packing import (
     short_backward_size,
     unpacked_backward_size,
     unpacked_scratch,
+    unpacked_scratch_size,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 from .workspace import Workspace
@@ -342,12 +344,18 @@ def lstm_cell_backward(da_next: Any, dc_next: Any, cache: Any) -> dict[str, Arra
     cells.lstm_cell_backward(
         da_next, dc_next, c_next, a_prev, c_prev, ft, it, cct, ot, xt, w_f, w_i, w_c, w_o,
         dxt, da_prev, dc_prev, dw, db,
-        unpacked_scratch(
-            dtype, unpacked_backward_size(B, D, H, GATES, dtype),
-            B * (H + D), *(B * H,) * 4, B * H * GATES,
-        ),
+        np.empty(_cell_backward_scratch_size(B, D, H, dtype), dtype),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dc_prev": dc_prev} | gate_gradients(dw, db)
+
+
+@lru_cache(256)
+def _cell_backward_scratch_size(B: int, D: int, H: int, dtype: np.dtype[Any]) -> int:
+    """Elements of scratch of `cells.lstm_cell_backward`: one look-up in a call of microseconds."""
+    packed = unpacked_backward_size(B, D, H, GATES, dtype)
+    return unpacked_scratch_size(
+        dtype, packed, B * (H + D), B * H, B * H, B * H, B * H, B * H * GATES
+    )
 
 
 class LSTMWorkspace(Workspace):

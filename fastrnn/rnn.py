@@ -1,6 +1,7 @@
 """The simple recurrent network: the notebooks' functions, and the layer object."""
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from .packing import (
     short_backward_size,
     unpacked_backward_size,
     unpacked_scratch,
+    unpacked_scratch_size,
 )
 from .steps import Cache, Steps, split_cache, split_caches, stack_caches
 from .workspace import Workspace
@@ -265,11 +267,16 @@ def rnn_cell_backward(da_next: Any, cache: Any) -> dict[str, Array]:
     db = np.empty((H, 1), dtype)
     cells.rnn_cell_backward(
         da_next, a_next, a_prev, xt, w_ax, w_aa, dxt, da_prev, dw_ax, dw_aa, db,
-        unpacked_scratch(
-            dtype, unpacked_backward_size(B, D, H, 1, dtype), B * D, B * H, B * H, B * H
-        ),
+        np.empty(_cell_backward_scratch_size(B, D, H, dtype), dtype),
     )  # fmt: skip
     return {"dxt": dxt, "da_prev": da_prev, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
+
+
+@lru_cache(256)
+def _cell_backward_scratch_size(B: int, D: int, H: int, dtype: np.dtype[Any]) -> int:
+    """Elements of scratch of `cells.rnn_cell_backward`: one look-up in a call of microseconds."""
+    packed = unpacked_backward_size(B, D, H, 1, dtype)
+    return unpacked_scratch_size(dtype, packed, B * D, B * H, B * H, B * H)
 
 
 class RNNWorkspace(Workspace):
