@@ -199,7 +199,8 @@ def _usual_case(given: Sequence[Axes], keys: Mapping[str, Axes]) -> UsualCase:
                 f"{', '.join(axis if axis in new else '_' for axis in axes)} = {array}.shape"
             )
             known |= new
-        fit.append(f"{array}.shape == ({', '.join(axes)})")
+        if len(new) < len(axes):  # else nothing is known of it but what it has told itself
+            fit.append(f"{array}.shape == ({', '.join(axes)})")
     lines = (
         "def usual(values, parameters):",
         "    if type(parameters) is not dict: return None",

@@ -35,6 +35,10 @@ WEIGHTS = {f"W{gate}": ("n_a", "n_a + n_x") for gate in "fico"}
 KEYS = WEIGHTS | {f"b{gate}": ("n_a", "1") for gate in "fico"}
 HEAD_KEYS = {"Wy": ("n_y", "n_a"), "by": ("n_y", "1")}
 CACHE = ("a_next", "c_next", "a_prev", "c_prev", "ft", "it", "cct", "ot", "xt", "parameters")
+GRADIENT_KEYS = [
+    (f"dW{name}", f"db{name}", gate)
+    for name, gate in (("f", GATE_F), ("i", GATE_I), ("c", GATE_G), ("o", GATE_O))
+]
 
 FORWARD = Arguments(
     {"x": ("n_x", "m", "T_x"), "a0": ("n_a", "m")}, KEYS | HEAD_KEYS, weights_first=True
@@ -196,9 +200,9 @@ def lstm_forward(
 def gate_gradients(dw: Array, db: Array) -> dict[str, Array]:
     """The weights' gradients under the notebooks' keys, as views."""
     gradients = {}
-    for name, gate in (("f", GATE_F), ("i", GATE_I), ("c", GATE_G), ("o", GATE_O)):
-        gradients[f"dW{name}"] = dw[gate]
-        gradients[f"db{name}"] = db[gate]
+    for dw_key, db_key, gate in GRADIENT_KEYS:
+        gradients[dw_key] = dw[gate]
+        gradients[db_key] = db[gate]
     return gradients
 
 
