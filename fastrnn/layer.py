@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from .checks import Array, Axes, checked, common_dtype, is_ready, ready, sequence, weights
 from .forks import await_before_forks, renew_after_forks
-from .kernels._jit import made
+from .kernels._jit import fixed, made
 from .kernels.team import ALONE, FEW_ROWS
 from .packing import aligned, backward_size, forward_size, padded
 from .threads import Crew, Threads, cpu_count, shared_threads
@@ -57,6 +57,7 @@ class Layer(Single, ABC):
     _gates: int
     _kernels: Kernels
     _state: tuple[str, ...]  # the arrays of a state; a single one goes without a tuple
+    _step: Callable[..., bool]  # its kernel, for arrays of the layer's type alone
 
     def __init__(self, parameters: Any, threads: Count = 1, *, training: Flag = True) -> None:
         self._count = _count("threads", threads, 1)
@@ -72,7 +73,6 @@ class Layer(Single, ABC):
         self._threads: Threads | None = None
         self.lock = threading.RLock()  # a signal's handler may come in the middle of `update`
         self._kernels = Kernels(*map(made, self._kernels))  # each call would go through `Late`
-        self._step = self._kernels.step
         self._state_count = len(self._state)  # one or two
         self._single = self._state_count == 1
         self._nothing = (np.empty((0, 0), self._dtype),) * self._state_count
@@ -388,26 +388,39 @@ class Layer(Single, ABC):
         RuntimeError
             A signal's handler called this in the middle of an `update`.
         """
-        # The usual case is seen at a small cost: it is the greater part of a small layer's step.
-        states = None
-        if type(x_t) is ndarray and x_t.ndim == 2 and x_t.dtype is self._dtype:
-            B, D = x_t.shape
-            if D == self._D and x_t.flags.carray:
-                states = self._usual_state(state, B)
-        if states is None:
-            x_t = checked("x_t", x_t, ("B", "D"), {"D": self._D})
-            B = len(x_t)
-            states = self._check_overwritable(state, (B, self._H))
-            x_t = ready(x_t, self._dtype)
-        try:
-            buffer = self._buffers.step[B]
-        except (AttributeError, KeyError):
-            buffer = self._step_buffer(B)
+        # Checks are the greater part of a small layer's step: the kernel does what it can of them.
+        dtype = self._dtype
+        if not (type(x_t) is ndarray and x_t.dtype is dtype and x_t.flags.carray):
+            x_t = ready(checked("x_t", x_t, ("B", "D"), {"D": self._D}), dtype)
         packed = self._packed or self._await_packed()
-        if self._step(x_t, packed.forward, buffer, *states):  # only there an address is cheap
+        states = (state,) if self._single else state
+        if type(states) is tuple:
+            try:
+                for array in states:
+                    if array.dtype is not dtype or not array.flags.carray:
+                        break
+                else:
+                    buffer = self._buffers.step
+                    if self._step(self._D, self._H, x_t, packed.forward, buffer, *states):
+                        h: Array = states[0]
+                        return h
+            except (AttributeError, TypeError, ValueError):
+                pass  # the first step, or no such arrays
+        return self._checked_step(x_t, packed, state)
+
+    def _checked_step(self, x_t: Array, packed: Weights, state: Any) -> Array:
+        """A step that is the first, or goes wrong."""
+        checked("x_t", x_t, ("B", "D"), {"D": self._D})
+        B = len(x_t)
+        states = self._check_overwritable(state, (B, self._H))
+        # Room for the pre-activations, each thread its own.
+        (buffer,) = aligned(self._dtype, (B, self._gates, padded(self._H, self._dtype)))
+        arguments = self._D, self._H, x_t, packed.forward, buffer, *states
+        self._buffers.step = buffer
+        self._step = fixed(self._kernels.step, arguments)
+        if not self._step(*arguments):
             raise ValueError("state[0] and state[1] share memory; wanted two arrays to overwrite")
-        h: Array = states[0]
-        return h
+        return states[0]
 
     def zero_state(self, B: Count) -> Any:
         """A state of zeros for B examples, for `step` to begin with.
@@ -502,7 +515,7 @@ class Layer(Single, ABC):
         split = self._split_state("state", state)
         for name, value in split:
             array = checked(name, value, ("B", "H"), sizes)
-            if type(value) is not ndarray:
+            if not isinstance(value, ndarray):
                 raise TypeError(f"{name} is {type(value).__name__}; wanted an ndarray to overwrite")
             if not is_ready(array, self._dtype):
                 raise ValueError(
@@ -527,12 +540,6 @@ class Layer(Single, ABC):
         return workspace
 
     # --- buffers and threads --------------------------------------------------------
-
-    def _step_buffer(self, B: int) -> Array:
-        """Room for the pre-activations of one step, each thread its own."""
-        (buffer,) = aligned(self._dtype, (B, self._gates, padded(self._H, self._dtype)))
-        self._buffers.step = {B: buffer}
-        return buffer
 
     def _pack(self, found: list[Array], room: Weights) -> None:
         """Pack weights for the forward and, when training, the backward products."""

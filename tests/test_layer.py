@@ -706,8 +706,11 @@ def test_the_state_may_be_the_input_of_a_step(cell: Cell, dtype: Any) -> None:
         assert same_bits(h, run.layer.step(split(other)[0].copy(), other))
 
 
-def test_h_and_c_are_two_arrays() -> None:
+@pytest.mark.parametrize("steps", [0, 1])
+def test_h_and_c_are_two_arrays(steps: int) -> None:
     run = Run(CELLS["lstm"], (3, 17, 5, 4, 1), np.float64)
+    for _ in range(steps):
+        run.layer.step(run.x[0], run.layer.zero_state(5))
     memory = np.zeros((10, 17))
     h = memory[:5]
     for c in (h, h[:], memory[1:6], memory[4:9]):
@@ -719,6 +722,40 @@ def test_h_and_c_are_two_arrays() -> None:
     assert not memory.any()
     for state in ((h, memory[5:]), (memory[5:].copy(), h.copy())):  # side by side is apart
         run.layer.step(run.x[0], state)
+
+
+@each_cell
+@each_type
+def test_steps_of_whatever_input_and_number_of_examples(cell: Cell, dtype: Any) -> None:
+    run = Run(cell, (5, 17, 7, 4, 1), dtype)
+    other = np.float32 if dtype == np.float64 else np.float64
+    cell.layer(in_type(run.problem, other).parameters).step(
+        run.x[0].astype(other), join(a.astype(other) for a in split(run.state))
+    )
+    for B in (3, 7, 1, 0, 5):
+        x_t = np.ascontiguousarray(run.x[0, :B])
+        wanted = None
+        for form in (np.copy, *FORMS.values()):
+            state = join(array[:B].copy() for array in split(run.state))
+            run.layer.step(form(x_t), state)
+            wanted = state if wanted is None else wanted
+            for got, first in zip(split(state), split(wanted), strict=True):
+                assert same_bits(got, first)
+
+
+@each_cell
+def test_a_step_overwrites_a_state_of_a_subclass(cell: Cell) -> None:
+    run = Run(cell, (5, 17, 7, 4, 1), np.float32)
+    for _ in range(2):  # the first is another matter
+        plain, special = (
+            join(array.copy().view(kind) for array in split(run.state))
+            for kind in (np.ndarray, np.memmap)
+        )
+        h = run.layer.step(run.x[0], special)
+        assert h is split(special)[0]
+        run.layer.step(run.x[0], plain)
+        for got, wanted in zip(split(special), split(plain), strict=True):
+            assert same_bits(np.asarray(got), wanted)
 
 
 @each_cell
@@ -1127,8 +1164,11 @@ def test_a_layer_for_inference(cell: Cell) -> None:
 
 
 @each_cell
-def test_states_that_step_cannot_overwrite(cell: Cell) -> None:
+@pytest.mark.parametrize("steps", [0, 1])  # the first is another matter
+def test_states_that_step_cannot_overwrite(cell: Cell, steps: int) -> None:
     run = Run(cell, (5, 17, 7, 4, 1), np.float64)
+    for _ in range(steps):
+        run.layer.step(run.x[0], run.layer.zero_state(7))
     x_t, many = run.x[0], len(cell.states) > 1
     name = r"state\[0\]" if many else "state"
     good = np.zeros((7, 17))

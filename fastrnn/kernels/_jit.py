@@ -20,6 +20,7 @@ import threading
 import warnings
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numba
 from numba import njit, types
@@ -255,9 +256,7 @@ def part(function):
     return _called(function)
 
 
-@late
-def kernel(function):
-    """Compile a function that Python calls, once for each dtype, and keep the result."""
+def _kept(function):
     compiled = njit(function, nogil=True, error_model="numpy", boundscheck=False)
     if SOURCES is None:
         _warn_uncached("there are no source files to name them after.")
@@ -267,3 +266,26 @@ def kernel(function):
     except (RuntimeError, OSError) as error:
         _warn_unwritten(error)
     return compiled
+
+
+@late
+def kernel(function):
+    """Compile a function that Python calls, once for each dtype, and keep the result."""
+    return _kept(function)
+
+
+@functools.cache
+def _fixed(function, kinds):
+    compiled = _kept(function)
+    compiled.compile(kinds)
+    compiled.disable_compile()
+    return compiled
+
+
+def fixed(function: Any, arguments: tuple[Any, ...]) -> Any:
+    """A kernel for arguments of the types of these.
+
+    To others it is no kernel, but raises a TypeError or ValueError.  Of an array it tells the
+    number of axes by that; Numba may overlook what its dtype and flags say.
+    """
+    return _fixed(function.py_func, tuple(map(numba.typeof, arguments)))

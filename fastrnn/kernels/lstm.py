@@ -481,23 +481,25 @@ def lstm_forward(h0, c0, x, weights, sums, gates, c, h, steps, team, places):
 
 
 @kernel
-def lstm_step(x, weights, sums, h, c):
+def lstm_step(D, H, x, weights, sums, h, c):
     """One step: ``h`` and ``c (B, H)`` in place, from ``x (B, D)``.
 
-    sums : (B, 4, H padded), written on the way.
-    Returns whether `h` and `c` share memory, as they must not; then nothing is written.
+    sums : (B or more, 4, H padded), written on the way.
+    Returns whether the arrays have these shapes, and `h` and `c` memory of their own; if not,
+    nothing is written.
     """
-    B, D = x.shape
-    H = h.shape[1]
+    B = len(x)
+    if x.shape[1] != D or h.shape != (B, H) or c.shape != (B, H) or len(sums) < B:
+        return False
     x, weights, sums, h, c = pointer(x), pointer(weights), pointer(sums), pointer(h), pointer(c)
     if abs(distance(h, c)) < B * H:
-        return True
+        return False
     across = GATES * padded(weights, H)
     w_x = weights + across
     input_sums(B, 0, H, H, sums, B, weights, x, w_x, D)
     add_state_sums(B, 0, H, H, sums, B, h, w_x + across * D, False)
     pointwise_forward(B, 0, H, H, sums, B, sums, False, c, c, h)
-    return False
+    return True
 
 
 @kernel

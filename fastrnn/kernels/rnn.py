@@ -226,10 +226,15 @@ def rnn_forward(h0, x, weights, h, steps, team, places):
 
 
 @kernel
-def rnn_step(x, weights, z, h):
-    """One step: ``h (B, H)`` in place, from ``x (B, D)``; `z` as large as `h`, written."""
-    B, D = x.shape
-    H = h.shape[1]
+def rnn_step(D, H, x, weights, z, h):
+    """One step: ``h (B, H)`` in place, from ``x (B, D)``.
+
+    z : (B or more, 1, H or more), written on the way.
+    Returns whether the arrays have these shapes; if not, nothing is written.
+    """
+    B = len(x)
+    if x.shape[1] != D or h.shape != (B, H) or len(z) < B:
+        return False
     weights, z, h = pointer(weights), pointer(z), pointer(h)
     w_x = weights + padded(weights, H)
     w_h = w_x + paneled(weights, H) * D
@@ -237,6 +242,7 @@ def rnn_step(x, weights, z, h):
     multiply(B, H, z, H, z, H, True, h, H, w_h, H)
     step_forward(B * H, z)
     copy_row(B * H, h, z)
+    return True
 
 
 @kernel

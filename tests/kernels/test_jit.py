@@ -515,6 +515,28 @@ def test_a_number_in_the_source_is_no_type_of_its_own() -> None:
     assert len(twice.signatures) == 1
 
 
+def test_a_kernel_of_fixed_types_refuses_all_others() -> None:
+    @_jit.kernel
+    def add(x: Any, count: Any) -> Any:
+        return x[0] + count
+
+    fixed = _jit.fixed(add, (np.zeros(1), 1))
+    assert fixed is _jit.fixed(add, (np.ones(5), 7))
+    assert fixed(np.ones(2), 2) == 3
+    locked = np.ones(1)
+    locked.flags.writeable = False
+    wrong = (np.ones(1, np.float32), np.ones((1, 1)), np.ones(4)[::2], locked, np.ones(1, ">f8"))
+    for x in (*wrong, [1.0], [], None, object()):
+        with pytest.raises((TypeError, ValueError)):
+            fixed(x, 1)
+    for arguments in ((), (np.ones(1),), (np.ones(1), 1, 1), (np.ones(1), None)):
+        with pytest.raises(TypeError):
+            fixed(*arguments)
+    assert len(fixed.signatures) == 1
+    assert not add.signatures
+    assert _jit.fixed(add, (np.zeros(1, np.float32), 1)) is not fixed
+
+
 def test_a_part_is_optimised_with_its_kernel_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     optimised = []
     optimise = CPUCodeLibrary._optimize_final_module
