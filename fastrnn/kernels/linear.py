@@ -46,28 +46,21 @@ PACKED = 1 << 15  # elements that `multiply_packing` packs at once, or one panel
 
 @leaf
 def multiply_tile(
-    tile, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w_next=None
+    tile, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, later=None, step=0
 ):  # fmt: skip
-    """The tile's rows, from row `r` on, of ``out = start + x @ w``; all panels that it spans.
+    """The tile's rows of ``out = start + x @ w``, over all panels that it spans.
 
-    Where `w_next` is given, it asks for what is read later, if it has sums enough to wait for
-    nothing else: the first tiles for a share of that panel each, the others for the next rows,
-    which mostly lie one right after the other.
+    later, step : where so many lines begin, and how far apart, that will be read later; to be asked
+        for by a tile that has sums enough to wait for nothing else.
     """
     panel = WIDTH * lanes(out)
-    line = lanes(out) * LINE_BITS // VECTOR_BITS
-    share = r // tile_rows(tile) * line
-    x = x + r * x_row
-    later, step = x + tile_rows(tile) * x_row, tile_rows(tile)
-    if w_next is not None and share < panel:
-        later, step = w_next + depth * share, line
     if kept:
-        tile = tile_load(tile, start + r * start_row, start_row, columns)
+        tile = tile_load(tile, start, start_row, columns)
     for k in range(depth):
         tile = rank1(tile, w + k * panel, depth * panel, x + k, x_row)
-        if w_next is not None and tile_rows(tile) >= 4:
+        if later is not None:
             prefetch(later + k * step)
-    tile_store(tile, out + r * out_row, out_row, columns)
+    tile_store(tile, out, out_row, columns)
 
 
 @part
@@ -77,54 +70,69 @@ def multiply_panel(
     """``out = start + x @ w`` for all rows of one panel.
 
     Of each row at most `columns` are read and written.  The last rows are divided evenly: a
-    tile of one or two would wait for its weights.  `w_next` is the panel that will be read next.
+    tile of one or two would wait for its weights.  The first tiles ask for a share each of the
+    panel that will be read next, `w_next`, the others for the next rows, which mostly lie one
+    right after the other.
     """
     # fmt: off
-    r = 0
-    while r < rows:
-        left = rows - r
-        size = ROWS if left >= 2 * ROWS else left if left <= ROWS else (left + 1) // 2
+    panel = WIDTH * lanes(out)
+    line = lanes(out) * LINE_BITS // VECTOR_BITS
+    share = 0
+    while rows > 0:
+        size = ROWS if rows >= 2 * ROWS else rows if rows <= ROWS else (rows + 1) // 2
+        later, step = x + size * x_row, size
+        if share < panel:
+            later, step = w_next + depth * share, line
         if ROWS >= 6 and size == 6:
-            multiply_tile(tile_zero(out, WIDTH, 6), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth, w_next)
+            multiply_tile(tile_zero(out, WIDTH, 6), out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth, later, step)
         elif ROWS >= 6 and size == 5:
-            multiply_tile(tile_zero(out, WIDTH, 5), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth, w_next)
+            multiply_tile(tile_zero(out, WIDTH, 5), out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth, later, step)
         elif size == 4:
-            multiply_tile(tile_zero(out, WIDTH, 4), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth, w_next)
+            multiply_tile(tile_zero(out, WIDTH, 4), out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth, later, step)
         elif size == 3:
-            multiply_tile(tile_zero(out, WIDTH, 3), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth, w_next)
+            multiply_tile(tile_zero(out, WIDTH, 3), out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth)
         elif size == 2:
-            multiply_tile(tile_zero(out, WIDTH, 2), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth, w_next)
+            multiply_tile(tile_zero(out, WIDTH, 2), out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth)
         else:
-            multiply_tile(tile_zero(out, WIDTH, 1), r, out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth, w_next)
-        r += size
+            multiply_tile(tile_zero(out, WIDTH, 1), out, out_row, start, start_row, kept,
+                          columns, x, x_row, w, depth)
+        rows -= size
+        out = out + size * out_row
+        start = start + size * start_row
+        x = x + size * x_row
+        share += line
     # fmt: on
 
 
 @part
 def multiply_narrow(like, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
     """`multiply_panel` for columns that fit a tile like this: some vectors, or half of one."""
-    r = 0
     tall = tile_tall(like)
-    while rows - r >= tile_rows(tall):
-        multiply_tile(tall, r, out, out_row, start, start_row, kept, columns, x, x_row, w, depth)
-        r += tile_rows(tall)
-    while rows - r >= 2:
-        multiply_tile(
-            tile_like(like, 2), r, out, out_row, start, start_row, kept, columns,
-            x, x_row, w, depth,
-        )  # fmt: skip
-        r += 2
-    if rows - r == 1:
-        multiply_tile(
-            tile_like(like, 1), r, out, out_row, start, start_row, kept, columns,
-            x, x_row, w, depth,
-        )  # fmt: skip
+    while rows > 0:
+        if rows >= tile_rows(tall):
+            size = tile_rows(tall)
+            multiply_tile(tall, out, out_row, start, start_row, kept, columns, x, x_row, w, depth)
+        elif rows >= 2:
+            size = 2
+            multiply_tile(
+                tile_like(like, 2), out, out_row, start, start_row, kept, columns,
+                x, x_row, w, depth,
+            )  # fmt: skip
+        else:
+            size = 1
+            multiply_tile(
+                tile_like(like, 1), out, out_row, start, start_row, kept, columns,
+                x, x_row, w, depth,
+            )  # fmt: skip
+        rows -= size
+        out = out + size * out_row
+        start = start + size * start_row
+        x = x + size * x_row
 
 
 @inline
@@ -188,34 +196,35 @@ def multiply_thin(
         w_at = w + at * depth
         if rows > 1:
             if PAIRS:
-                multiply_tile(tile_zero(out, 4, 2), 0, out + at, out_row, start + at, start_row,
+                multiply_tile(tile_zero(out, 4, 2), out + at, out_row, start + at, start_row,
                               kept, left, x, x_row, w_at, depth)
                 if rows == 3:
-                    multiply_tile(tile_zero(out, 4, 1), 2, out + at, out_row, start + at, start_row,
-                                  kept, left, x, x_row, w_at, depth)
+                    multiply_tile(tile_zero(out, 4, 1), out + (at + 2 * out_row), out_row,
+                                  start + (at + 2 * start_row), start_row,
+                                  kept, left, x + 2 * x_row, x_row, w_at, depth)
         elif vectors >= 8:
-            multiply_tile(tile_zero(out, 8, 1), 0, out + at, out_row, start + at, start_row,
+            multiply_tile(tile_zero(out, 8, 1), out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
         elif vectors == 7:
-            multiply_tile(tile_zero(out, 7, 1), 0, out + at, out_row, start + at, start_row,
+            multiply_tile(tile_zero(out, 7, 1), out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
         elif vectors == 6:
-            multiply_tile(tile_zero(out, 6, 1), 0, out + at, out_row, start + at, start_row,
+            multiply_tile(tile_zero(out, 6, 1), out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
         elif vectors == 5:
-            multiply_tile(tile_zero(out, 5, 1), 0, out + at, out_row, start + at, start_row,
+            multiply_tile(tile_zero(out, 5, 1), out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
         elif vectors == 4:
-            multiply_tile(tile_zero(out, 4, 1), 0, out + at, out_row, start + at, start_row,
+            multiply_tile(tile_zero(out, 4, 1), out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
         elif vectors == 3:
-            multiply_tile(tile_zero(out, 3, 1), 0, out + at, out_row, start + at, start_row,
+            multiply_tile(tile_zero(out, 3, 1), out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
         elif vectors == 2:
-            multiply_tile(tile_zero(out, 2, 1), 0, out + at, out_row, start + at, start_row,
+            multiply_tile(tile_zero(out, 2, 1), out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
         else:
-            multiply_tile(tile_zero(out, 1, 1), 0, out + at, out_row, start + at, start_row,
+            multiply_tile(tile_zero(out, 1, 1), out + at, out_row, start + at, start_row,
                           kept, left, x, x_row, w_at, depth)
     # fmt: on
     return min(columns, tiles * across)

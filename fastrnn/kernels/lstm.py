@@ -206,7 +206,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_ne
     if IN_ONE:  # noqa: SIM102 - of a constant alone Numba drops the branch
         if rows == 1 and block < PANEL * width <= HALF * block:
             multiply_tile(
-                tile_zero(sums, HALF, 1), 0, sums, row, start, start_row, True,
+                tile_zero(sums, HALF, 1), sums, row, start, start_row, True,
                 PANEL * width, x, x_row, w, depth,
             )  # fmt: skip
             return
@@ -221,7 +221,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_ne
     if IN_ONE:
         if rows == 1:
             multiply_tile(
-                tile_zero(sums, PANEL, 1), 0, sums, row, start, start_row, True,
+                tile_zero(sums, PANEL, 1), sums, row, start, start_row, True,
                 row, x, x_row, w, depth,
             )  # fmt: skip
             return
