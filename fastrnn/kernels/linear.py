@@ -141,7 +141,7 @@ def tile_across(block, columns):
     return min(WIDTH, (columns + block - 1) // block) * block
 
 
-@inline
+@leaf
 def multiply_columns(
     rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w_next
 ):  # fmt: skip
@@ -230,7 +230,7 @@ def multiply_thin(
     return min(columns, tiles * across)
 
 
-@inline
+@leaf
 def multiply_between(
     j0, j1, rows, out, out_row, start, start_row, kept, x, x_row, w, depth, backwards
 ):  # fmt: skip

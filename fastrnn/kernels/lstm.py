@@ -54,7 +54,7 @@ PANEL = min(WIDTH, GATES)  # the gates of one block of units, in one panel or in
 IN_ONE = PANEL == GATES
 
 
-@inline
+@leaf
 def step_forward(
     rows, units, sums, between, more, more_between, row, gates, column, keep, c_prev, c, h
 ):  # fmt: skip
@@ -86,7 +86,7 @@ def step_forward(
         store(h + r * column, h_r, units)
 
 
-@inline
+@leaf
 def step_backward(rows, units, column, gates, dgates, c_prev, c, dh, dc):
     """One step back of `units` adjacent units, from the state's gradient to the gates'.
 
@@ -116,7 +116,7 @@ def step_backward(rows, units, column, gates, dgates, c_prev, c, dh, dc):
         store(dc + r * column, dc_r * f, units)
 
 
-@inline
+@leaf
 def gate_width(p, units):
     """Elements from one gate to the next of a block: its `units`, if that saves a vector."""
     return units if PANEL * units <= (PANEL - 1) * lanes(p) else lanes(p)
@@ -238,7 +238,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_ne
         )  # fmt: skip
 
 
-@inline
+@leaf
 def multiply_units(
     rows, j0, j1, H, sums, apart, start, start_apart, start_row, x, w, depth, backwards
 ):  # fmt: skip
@@ -345,7 +345,7 @@ def forward_steps(x, weights, sums, gates, keep, c, C, h, T, B, D, H, steps, tea
     leave(team, places, rank, members)
 
 
-@inline
+@leaf
 def step_back(rows, j0, j1, H, gates, dgates, c_prev, c, dh, dc):
     """`step_backward` of units, of two blocks at once as for `pointwise_forward`."""
     block = lanes(dh)

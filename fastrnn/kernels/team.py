@@ -38,7 +38,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
-from ._jit import inline, kernel, part
+from ._jit import inline, kernel, leaf, part
 from .simd import ARM, call_intrinsic
 
 ALONE = 0  # no team in this call
@@ -404,7 +404,7 @@ def share(rank, members, length, whole):
     )
 
 
-@inline
+@leaf
 def shares(rank, members, rows, columns, whole, weights, exchanged):
     """Rows and columns of a thread's share, from `b0` to `b1` and from `j0` to `j1`.
 
