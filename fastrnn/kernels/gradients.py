@@ -4,7 +4,7 @@ A pass is one chain of additions.  Its sums are added to those of the passes bef
 rounding errors grow with the rows of a pass and the number of passes, not with their product.
 """
 
-from ._jit import inline, leaf, part
+from ._jit import inline, part
 from .linear import add_row, add_rows, panels_space, transpose, zero_row
 from .simd import WIDTH, lanes
 from .unpacked import multiply_back
@@ -39,7 +39,7 @@ def _sum_product(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth, p
                 add_row(n, out + (r * out_row + j), sums + (r - r0) * panel)
 
 
-@leaf
+@part
 def sum_gradients(
     rows, dz, dz_row, db, dw_h, dw_h_row, h, H, dw_x, dw_x_row, x, D, N, scratch
 ):  # fmt: skip

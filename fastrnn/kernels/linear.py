@@ -230,7 +230,7 @@ def multiply_thin(
     return min(columns, tiles * across)
 
 
-@leaf
+@inline
 def multiply_between(
     j0, j1, rows, out, out_row, start, start_row, kept, x, x_row, w, depth, backwards
 ):  # fmt: skip

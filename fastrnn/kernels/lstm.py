@@ -238,7 +238,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_ne
         )  # fmt: skip
 
 
-@leaf
+@inline
 def multiply_units(
     rows, j0, j1, H, sums, apart, start, start_apart, start_row, x, w, depth, backwards
 ):  # fmt: skip
