@@ -256,7 +256,9 @@ def part(function):
     return _called(function)
 
 
-def _kept(function):
+@late
+def kernel(function):
+    """Compile a function that Python calls, once for each dtype, and keep the result."""
     compiled = njit(function, nogil=True, error_model="numpy", boundscheck=False)
     if SOURCES is None:
         _warn_uncached("there are no source files to name them after.")
@@ -268,18 +270,13 @@ def _kept(function):
     return compiled
 
 
-@late
-def kernel(function):
-    """Compile a function that Python calls, once for each dtype, and keep the result."""
-    return _kept(function)
-
-
 @functools.cache
 def _fixed(function, kinds):
-    compiled = _kept(function)
-    compiled.compile(kinds)
-    compiled.disable_compile()
-    return compiled
+    function.compile(kinds)
+    only = njit(function.py_func)
+    only.add_overload(function.overloads[kinds])
+    only.disable_compile()
+    return only
 
 
 def fixed(function: Any, arguments: tuple[Any, ...]) -> Any:
@@ -288,4 +285,4 @@ def fixed(function: Any, arguments: tuple[Any, ...]) -> Any:
     To others it is no kernel, but raises a TypeError or ValueError.  Of an array it tells the
     number of axes by that; Numba may overlook what its dtype and flags say.
     """
-    return _fixed(function.py_func, tuple(map(numba.typeof, arguments)))
+    return _fixed(made(function), tuple(map(numba.typeof, arguments)))
