@@ -57,7 +57,6 @@ class Layer(Single, ABC):
     _gates: int
     _kernels: Kernels
     _state: tuple[str, ...]  # the arrays of a state; a single one goes without a tuple
-    _step: Callable[..., bool]  # its kernel, for arrays of the layer's type alone
 
     def __init__(self, parameters: Any, threads: Count = 1, *, training: Flag = True) -> None:
         self._count = _count("threads", threads, 1)
@@ -73,6 +72,7 @@ class Layer(Single, ABC):
         self._threads: Threads | None = None
         self.lock = threading.RLock()  # a signal's handler may come in the middle of `update`
         self._kernels = Kernels(*map(made, self._kernels))  # each call would go through `Late`
+        self._step: Any = None  # its kernel, fixed to the layer's type by the first step
         self._state_count = len(self._state)  # one or two
         self._single = self._state_count == 1
         self._nothing = (np.empty((0, 0), self._dtype),) * self._state_count
@@ -388,36 +388,41 @@ class Layer(Single, ABC):
         RuntimeError
             A signal's handler called this in the middle of an `update`.
         """
-        # Checks are the greater part of a small layer's step: the kernel does what it can of them.
+        # Checks are the greater part of a small layer's step: those of shapes are the kernel's.
         dtype = self._dtype
         if not (type(x_t) is ndarray and x_t.dtype is dtype and x_t.flags.carray):
             x_t = ready(checked("x_t", x_t, ("B", "D"), {"D": self._D}), dtype)
-        packed = self._packed or self._await_packed()
         states = (state,) if self._single else state
         if type(states) is tuple:
-            try:
-                for array in states:
-                    if array.dtype is not dtype or not array.flags.carray:
-                        break
-                else:
+            for array in states:
+                # Numba would not always see that an array is swapped or not aligned.
+                if not (type(array) is ndarray and array.dtype is dtype and array.flags.carray):
+                    break
+            else:
+                packed = self._packed or self._await_packed()
+                try:
                     buffer = self._buffers.step
                     if self._step(self._D, self._H, x_t, packed.forward, buffer, *states):
                         h: Array = states[0]
                         return h
-            except (AttributeError, TypeError, ValueError):
-                pass  # the first step, or no such arrays
-        return self._checked_step(x_t, packed, state)
+                except (AttributeError, TypeError):
+                    pass  # the first step, or another number of axes or arrays
+        return self._checked_step(x_t, state)
 
-    def _checked_step(self, x_t: Array, packed: Weights, state: Any) -> Array:
-        """A step that is the first, or goes wrong."""
+    def _checked_step(self, x_t: Array, state: Any) -> Array:
+        """A step that is not yet known to be right."""
         checked("x_t", x_t, ("B", "D"), {"D": self._D})
         B = len(x_t)
         states = self._check_overwritable(state, (B, self._H))
         # Room for the pre-activations, each thread its own.
-        (buffer,) = aligned(self._dtype, (B, self._gates, padded(self._H, self._dtype)))
+        buffer = getattr(self._buffers, "step", None)
+        if buffer is None or len(buffer) < B:
+            (buffer,) = aligned(self._dtype, (B, self._gates, padded(self._H, self._dtype)))
+            self._buffers.step = buffer
+        packed = self._packed or self._await_packed()
         arguments = self._D, self._H, x_t, packed.forward, buffer, *states
-        self._buffers.step = buffer
-        self._step = fixed(self._kernels.step, arguments)
+        if self._step is None:
+            self._step = fixed(self._kernels.step, arguments)
         if not self._step(*arguments):
             raise ValueError("state[0] and state[1] share memory; wanted two arrays to overwrite")
         return states[0]
@@ -515,7 +520,7 @@ class Layer(Single, ABC):
         split = self._split_state("state", state)
         for name, value in split:
             array = checked(name, value, ("B", "H"), sizes)
-            if not isinstance(value, ndarray):
+            if type(value) is not ndarray:
                 raise TypeError(f"{name} is {type(value).__name__}; wanted an ndarray to overwrite")
             if not is_ready(array, self._dtype):
                 raise ValueError(

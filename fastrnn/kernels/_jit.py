@@ -273,6 +273,7 @@ def kernel(function):
 @functools.cache
 def _fixed(function, kinds):
     function.compile(kinds)
+    # Another object: the kernel itself must go on to be compiled for other types.
     only = njit(function.py_func)
     only.add_overload(function.overloads[kinds])
     only.disable_compile()
@@ -280,9 +281,10 @@ def _fixed(function, kinds):
 
 
 def fixed(function: Any, arguments: tuple[Any, ...]) -> Any:
-    """A kernel for arguments of the types of these.
+    """A kernel that takes arguments of the types of these alone.
 
-    To others it is no kernel, but raises a TypeError or ValueError.  Of an array it tells the
-    number of axes by that; Numba may overlook what its dtype and flags say.
+    With others, where the kernel would be compiled once more, it raises a TypeError.  That holds
+    for arrays of another number of axes; what their dtype and flags say Numba may overlook, and
+    arrays of a subclass pass for such of ndarray.
     """
     return _fixed(made(function), tuple(map(numba.typeof, arguments)))

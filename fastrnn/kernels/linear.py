@@ -50,8 +50,8 @@ def multiply_tile(
 ):  # fmt: skip
     """The tile's rows of ``out = start + x @ w``, over all panels that it spans.
 
-    later, step : where so many lines begin, and how far apart, that will be read later; to be asked
-        for by a tile that has sums enough to wait for nothing else.
+    later, step : `depth` lines, from `later` on and `step` elements apart, that will be read later:
+        to be asked for by a tile that has sums enough to wait for nothing else.
     """
     panel = WIDTH * lanes(out)
     if kept:
@@ -72,7 +72,7 @@ def multiply_panel(
     Of each row at most `columns` are read and written.  The last rows are divided evenly: a
     tile of one or two would wait for its weights.  The first tiles ask for a share each of the
     panel that will be read next, `w_next`, the others for the next rows, which mostly lie one
-    right after the other.
+    right after the other; those of less than four rows have no time for that.
     """
     # fmt: off
     panel = WIDTH * lanes(out)

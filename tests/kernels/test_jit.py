@@ -525,9 +525,9 @@ def test_a_kernel_of_fixed_types_refuses_all_others() -> None:
     assert fixed(np.ones(2), 2) == 3
     locked = np.ones(1)
     locked.flags.writeable = False
-    wrong = (np.ones(1, np.float32), np.ones((1, 1)), np.ones(4)[::2], locked, np.ones(1, ">f8"))
-    for x in (*wrong, [1.0], [], None, object()):
-        with pytest.raises((TypeError, ValueError)):
+    wrong = (np.ones(1, np.float32), np.ones((1, 1)), np.ones(4)[::2], locked)
+    for x in (*wrong, [1.0], None, object()):
+        with pytest.raises(TypeError):
             fixed(x, 1)
     for arguments in ((), (np.ones(1),), (np.ones(1), 1, 1), (np.ones(1), None)):
         with pytest.raises(TypeError):
