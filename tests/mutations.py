@@ -98,23 +98,21 @@ SKIPPED |= {"STREAM", "finish_streams", "is_short", "SHORT_ROWS", "LARGE_ROWS", 
 SKIPPED |= {"CHUNK_ROWS", "PACKING", "FEW", "FEW_BACK", "NEAR", "APART", "_keep_rolled"}
 SKIPPED |= {"WOKEN_WORK", "AWAKE_WORK", "STEP_WORK", "_crew", "PATIENCE", "BRIEFLY", "HOT"}
 SKIPPED |= {"_say_nothing", "WRITTEN", "TILES", "AGAIN", "CROWDED", "SMALL", "EXCHANGE", "prefetch"}
+SKIPPED |= {"asked"}
 SKIPPED |= {"LINGER", "RELAXED", "WORD", "_pause"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
 EQUIVALENT: dict[str, dict[str, str]] = {
     "kernels/linear.py": {
         "tile_zero(out, 1, 1)": "a wider tile reads lanes that are not stored",
-        "rows - r >= tile_rows(tall)": "the same rows in other tiles",
+        "rows >= tile_rows(tall)": "the same rows in other tiles",
         "columns <= block // 2": "half a vector, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",
         **dict.fromkeys(
             (
                 "lanes(out) * LINE_BITS // VECTOR_BITS",
-                "r // tile_rows(tile) * line",
-                "x + tile_rows(tile) * x_row",
-                "w_next is not None and share < panel",
-                "w_next + depth * share",
-                "w_next is not None and tile_rows(tile) >= 4",
+                "(w_next + depth * asked, line) if asked < panel else (x_next, size)",
+                "later is not None",
                 "n - 1 if backwards else n + 1",
                 "w + n_next * panel * depth",
             ),

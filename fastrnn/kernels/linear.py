@@ -77,12 +77,11 @@ def multiply_panel(
     # fmt: off
     panel = WIDTH * lanes(out)
     line = lanes(out) * LINE_BITS // VECTOR_BITS
-    share = 0
+    asked = 0  # of each of its rows
     while rows > 0:
         size = ROWS if rows >= 2 * ROWS else rows if rows <= ROWS else (rows + 1) // 2
-        later, step = x + size * x_row, size
-        if share < panel:
-            later, step = w_next + depth * share, line
+        x_next = x + size * x_row
+        later, step = (w_next + depth * asked, line) if asked < panel else (x_next, size)
         if ROWS >= 6 and size == 6:
             multiply_tile(tile_zero(out, WIDTH, 6), out, out_row, start, start_row, kept,
                           columns, x, x_row, w, depth, later, step)
@@ -104,8 +103,8 @@ def multiply_panel(
         rows -= size
         out = out + size * out_row
         start = start + size * start_row
-        x = x + size * x_row
-        share += line
+        x = x_next
+        asked += line
     # fmt: on
 
 
