@@ -414,7 +414,7 @@ class Layer(Single, ABC):
         checked("x_t", x_t, ("B", "D"), {"D": self._D})
         B = len(x_t)
         states = self._check_overwritable(state, (B, self._H))
-        # Room for the pre-activations, each thread its own.
+        # Room for the pre-activations of as many as have come at once, each thread its own.
         buffer = getattr(self._buffers, "step", None)
         if buffer is None or len(buffer) < B:
             (buffer,) = aligned(self._dtype, (B, self._gates, padded(self._H, self._dtype)))

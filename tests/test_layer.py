@@ -729,6 +729,7 @@ def test_h_and_c_are_two_arrays(steps: int) -> None:
 @each_type
 def test_steps_of_whatever_input_and_number_of_examples(cell: Cell, dtype: Any) -> None:
     run = Run(cell, (5, 17, 7, 4, 1), dtype)
+    # A layer of the other type has a kernel of its own.
     other = np.float32 if dtype == np.float64 else np.float64
     cell.layer(in_type(run.problem, other).parameters).step(
         run.x[0].astype(other), join(a.astype(other) for a in split(run.state))
@@ -748,7 +749,7 @@ def test_steps_of_whatever_input_and_number_of_examples(cell: Cell, dtype: Any) 
 def test_states_that_are_as_good(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dtype that is equal, a tuple with names: a step looks again, but makes nothing anew."""
     run = Run(cell, (5, 17, 7, 4, 1), np.float32)
-    named = namedtuple("named", [chr(ord("a") + i) for i in range(len(cell.states))])
+    named = namedtuple("named", cell.states)
     wanted = join(array.copy() for array in split(run.state))
     run.layer.step(run.x[0], wanted)
     monkeypatch.setattr("fastrnn.layer.fixed", None)

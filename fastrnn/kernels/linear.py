@@ -77,7 +77,7 @@ def multiply_panel(
     # fmt: off
     panel = WIDTH * lanes(out)
     line = lanes(out) * LINE_BITS // VECTOR_BITS
-    asked = 0  # of each of its rows
+    asked = 0  # elements of each row of `w_next`
     while rows > 0:
         size = ROWS if rows >= 2 * ROWS else rows if rows <= ROWS else (rows + 1) // 2
         x_next = x + size * x_row
