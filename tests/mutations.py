@@ -97,8 +97,8 @@ SKIPPED |= {"CHUNK_BYTES", "LARGE_BYTES"}
 SKIPPED |= {"STREAM", "finish_streams", "is_short", "SHORT_ROWS", "LARGE_ROWS", "ASIDE"}
 SKIPPED |= {"CHUNK_ROWS", "PACKING", "FEW", "FEW_BACK", "NEAR", "APART", "_keep_rolled"}
 SKIPPED |= {"WOKEN_WORK", "AWAKE_WORK", "STEP_WORK", "_crew", "PATIENCE", "BRIEFLY", "HOT"}
-SKIPPED |= {"_say_nothing", "WRITTEN", "TILES", "AGAIN", "CROWDED", "SMALL", "EXCHANGE", "prefetch"}
-SKIPPED |= {"LINGER", "RELAXED", "WORD", "_pause", "asked"}
+SKIPPED |= {"_say_nothing", "WRITTEN", "TILES", "AGAIN", "CROWDED", "SMALL", "EXCHANGE"}
+SKIPPED |= {"_prefetch", "LINGER", "RELAXED", "WORD", "_pause", "asked"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
 EQUIVALENT: dict[str, dict[str, str]] = {
@@ -111,7 +111,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             (
                 "lanes(out) * LINE_BITS // VECTOR_BITS",
                 "(w_next + depth * asked, line) if asked < panel else (x_next, size)",
-                "later is not None",
                 "n - 1 if backwards else n + 1",
                 "w + n_next * panel * depth",
             ),

@@ -18,17 +18,14 @@ from .simd import (
     WIDTH,
     lanes,
     load,
+    multiply_tile,
     narrow,
     paneled,
     pointer,
-    prefetch,
-    rank1,
     store,
     store_full,
     tile_like,
-    tile_load,
     tile_rows,
-    tile_store,
     tile_tall,
     tile_zero,
     transpose_block,
@@ -42,25 +39,6 @@ STREAM = 12 << 20  # bytes of packed weights that caches do not keep until they 
 WRITTEN = 1 << 15  # elements that `multiply` writes before it goes on with other rows,
 TILES = 10  # but at least so many tiles of rows, for which it reads the weights once
 PACKED = 1 << 15  # elements that `multiply_packing` packs at once, or one panel if that is more
-
-
-@leaf
-def multiply_tile(
-    tile, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, later=None, step=0
-):  # fmt: skip
-    """The tile's rows of ``out = start + x @ w``, over all panels that it spans.
-
-    later, step : `depth` lines, from `later` on and `step` elements apart, that will be read later:
-        to be asked for by a tile that has sums enough to wait for nothing else.
-    """
-    panel = WIDTH * lanes(out)
-    if kept:
-        tile = tile_load(tile, start, start_row, columns)
-    for k in range(depth):
-        tile = rank1(tile, w + k * panel, depth * panel, x + k, x_row)
-        if later is not None:
-            prefetch(later + k * step)
-    tile_store(tile, out, out_row, columns)
 
 
 @part

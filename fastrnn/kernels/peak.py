@@ -15,5 +15,5 @@ def repeat_tile(w, x, out, repeats):
     tile = tile_zero(out, WIDTH, ROWS)
     for _ in range(repeats):
         for k in range(depth):
-            tile = rank1(tile, w + k * tile_columns(tile), 0, x + k * ROWS, 1)
+            tile = rank1(tile, w + k * tile_columns(tile), x + k * ROWS, 1)
     tile_store(tile, out, columns, columns)

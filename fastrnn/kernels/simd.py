@@ -250,6 +250,14 @@ def _store_part(builder, vector, pointer, value, lanes):
             _masked_store(builder, vector, pointer, value, mask)
 
 
+def _prefetch(builder, pointer):
+    """Have a line brought to the second-level cache; nothing need be there."""
+    byte, word = ir.IntType(8), ir.IntType(32)
+    where = builder.bitcast(pointer, byte.as_pointer())
+    to_read, level, data = word(0), word(2), word(1)
+    call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [where, to_read, level, data])
+
+
 # --- pointers -----------------------------------------------------------------------
 
 
@@ -456,20 +464,6 @@ def load_full(typingctx, p):
         return _load(builder, vector, args[0])
 
     return vector(p), codegen
-
-
-@intrinsic
-def prefetch(typingctx, p):
-    """Have the line at `p` brought to the second-level cache; nothing need be there."""
-
-    def codegen(context, builder, sig, args):
-        byte, word = ir.IntType(8), ir.IntType(32)
-        where = builder.bitcast(args[0], byte.as_pointer())
-        to_read, level, data = word(0), word(2), word(1)
-        call_intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [where, to_read, level, data])
-        return context.get_dummy_value()
-
-    return types.void(p), codegen
 
 
 @intrinsic
@@ -735,6 +729,18 @@ def tile_columns(typingctx, tile):
     return types.intp(tile), codegen
 
 
+def _load_weights(builder, tile, w, panel):
+    """A row of weights for a tile; if that is wider than `WIDTH`, from panels so far apart."""
+    if tile.rows == 1:
+        _keep_rolled(builder)
+    weights = []
+    for v in range(tile.width):
+        begin = builder.mul(panel, panel.type(v // WIDTH))
+        offset = builder.add(begin, panel.type(v % WIDTH * tile.vector.lanes))
+        weights.append(_load(builder, tile.vector, _offset(builder, w, offset)))
+    return weights
+
+
 def _add_rank1(builder, tile, registers, weights, x, x_row):
     for r in range(tile.rows):
         element = _offset(builder, x, builder.mul(x_row, ir.Constant(x_row.type, r)))
@@ -747,25 +753,15 @@ def _add_rank1(builder, tile, registers, weights, x, x_row):
 
 
 @intrinsic
-def rank1(typingctx, tile, w, panel, x, x_row):
-    """``tile[r][v] + x[r] * w[v]``: `w` a row of vectors, ``x[r]`` at ``x + r * x_row``.
-
-    A tile wider than `WIDTH` spans panels, which begin `panel` elements apart.
-    """
-    vector = tile.vector
+def rank1(typingctx, tile, w, x, x_row):
+    """``tile[r][v] + x[r] * w[v]``: `w` a row of vectors, ``x[r]`` at ``x + r * x_row``."""
 
     def codegen(context, builder, sig, args):
-        registers, w, panel, x, x_row = args
-        if tile.rows == 1:
-            _keep_rolled(builder)
-        weights = []
-        for v in range(tile.width):
-            begin = builder.mul(panel, panel.type(v // WIDTH))
-            offset = builder.add(begin, panel.type(v % WIDTH * vector.lanes))
-            weights.append(_load(builder, vector, _offset(builder, w, offset)))
+        registers, w, x, x_row = args
+        weights = _load_weights(builder, tile, w, x_row.type(0))
         return _add_rank1(builder, tile, registers, weights, x, x_row)
 
-    return tile(tile, w, types.intp, x, types.intp), codegen
+    return tile(tile, w, x, types.intp), codegen
 
 
 @intrinsic
@@ -813,17 +809,28 @@ def _tile_lanes(builder, tile, columns):
     return [_below(builder, vector, columns, v * vector.lanes) for v in range(tile.width)]
 
 
+def _load_tile(builder, tile, p, row, columns):
+    registers = ir.Constant(ir.ArrayType(_vector_ir(tile.vector), tile.rows * tile.width), None)
+    lanes = _tile_lanes(builder, tile, columns)
+    for v, at, place in _tile_places(builder, tile, p, row):
+        value = _load_part(builder, tile.vector, place, lanes[v])
+        registers = builder.insert_value(registers, value, at)
+    return registers
+
+
+def _store_tile(builder, tile, registers, p, row, columns):
+    lanes = _tile_lanes(builder, tile, columns)
+    for v, at, place in _tile_places(builder, tile, p, row):
+        value = builder.extract_value(registers, at)
+        _store_part(builder, tile.vector, place, value, lanes[v])
+
+
 @intrinsic
 def tile_load(typingctx, tile, p, row, columns):
     """The tile at `p`, rows `row` elements apart: of each at most the first `columns`."""
 
     def codegen(context, builder, sig, args):
-        registers, p, row, columns = args
-        lanes = _tile_lanes(builder, tile, columns)
-        for v, at, place in _tile_places(builder, tile, p, row):
-            value = _load_part(builder, tile.vector, place, lanes[v])
-            registers = builder.insert_value(registers, value, at)
-        return registers
+        return _load_tile(builder, tile, *args[1:])
 
     return tile(tile, p, types.intp, types.intp), codegen
 
@@ -833,14 +840,51 @@ def tile_store(typingctx, tile, p, row, columns):
     """Write the tile at `p`, laid out as for `tile_load`."""
 
     def codegen(context, builder, sig, args):
-        registers, p, row, columns = args
-        lanes = _tile_lanes(builder, tile, columns)
-        for v, at, place in _tile_places(builder, tile, p, row):
-            value = builder.extract_value(registers, at)
-            _store_part(builder, tile.vector, place, value, lanes[v])
+        _store_tile(builder, tile, *args)
         return context.get_dummy_value()
 
     return types.void(tile, p, types.intp, types.intp), codegen
+
+
+@intrinsic
+def multiply_tile(
+    typingctx, tile, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
+    later=None, step=0,
+):  # fmt: skip
+    """The tile's rows of ``out = start + x @ w``, `w` packed, over all panels that it spans.
+
+    A loop of `rank1` from `tile_load` to `tile_store`, in LLVM's terms: for so many kinds of tiles
+    Numba would take longer to compile it than all else.  The tile holds zeros; half vectors may
+    be multiplied by panels of whole ones, which are those of `out`.
+
+    later, step : `depth` lines, from `later` on and `step` elements apart, that will be read later:
+        to be asked for by a tile that has sums enough to wait for nothing else.
+    """
+    panel_columns = WIDTH * out.vector.lanes
+    asks = later is not None
+
+    def codegen(context, builder, sig, args):
+        zeros, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, later, step = args
+        panel = depth.type(panel_columns)
+        panels_apart = builder.mul(depth, panel)
+        total = cgutils.alloca_once_value(builder, zeros)
+        with builder.if_then(kept):
+            builder.store(_load_tile(builder, tile, start, start_row, columns), total)
+        with cgutils.for_range(builder, depth) as loop:
+            w_k = _offset(builder, w, builder.mul(loop.index, panel))
+            x_k = _offset(builder, x, loop.index)
+            weights = _load_weights(builder, tile, w_k, panels_apart)
+            before = builder.load(total)
+            builder.store(_add_rank1(builder, tile, before, weights, x_k, x_row), total)
+            if asks:
+                _prefetch(builder, _offset(builder, later, builder.mul(loop.index, step)))
+        _store_tile(builder, tile, builder.load(total), out, out_row, columns)
+        return context.get_dummy_value()
+
+    n = types.intp
+    ahead = (later, n) if asks else (types.Omitted(None), types.Omitted(0))
+    sig = types.void(tile, out, n, start, n, types.boolean, n, x, n, w, n, *ahead)
+    return sig, codegen
 
 
 # --- transposition ------------------------------------------------------------------

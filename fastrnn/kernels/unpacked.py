@@ -207,7 +207,7 @@ def _multiply_rows_tile(panel, vector, r, columns, out, out_row, kept, x, x_row,
         if kept:
             total = tile_load(panel, out + j, out_row, tile_columns(panel))
         for k in range(depth):
-            total = rank1(total, w + (k * w_row + j), 0, x + k, x_row)
+            total = rank1(total, w + (k * w_row + j), x + k, x_row)
         tile_store(total, out + j, out_row, tile_columns(panel))
     for j in range(whole, columns, tile_columns(vector)):
         rest = vector

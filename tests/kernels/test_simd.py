@@ -28,12 +28,12 @@ from fastrnn.kernels.simd import (
     fold_sum,
     load,
     load_full,
+    multiply_tile,
     narrow,
     padded,
     paneled,
     pointer,
     polynomial,
-    prefetch,
     rank1,
     rank1_part,
     select_less,
@@ -181,19 +181,6 @@ def expected_operations(x: Array, y: Array, z: Array) -> list[Array]:
     ]  # fmt: skip
 
 
-@njit
-def ask(array, offset):
-    prefetch(pointer(array) + offset)
-
-
-@each_type
-@pytest.mark.parametrize("offset", [0, 1 << 20, 1 << 45, -(1 << 45)])
-def test_anything_may_be_asked_for(dtype: Any, offset: int) -> None:
-    array = np.ones(3, dtype)
-    ask(array, offset)
-    assert np.array_equal(array, np.ones(3))
-
-
 @each_type
 @each_width
 def test_operations(dtype: Any, view: Any) -> None:
@@ -304,7 +291,7 @@ def tile_products(view):
             if is_part:
                 tile = rank1_part(tile, view(w) + k * columns, columns, view(x) + k, x_row)
             else:
-                tile = rank1(tile, view(w) + k * tile_columns(tile), 0, view(x) + k, x_row)
+                tile = rank1(tile, view(w) + k * tile_columns(tile), view(x) + k, x_row)
         tile_store(tile, view(out), out_row, columns)
 
     return function
@@ -332,6 +319,54 @@ def test_tiles(dtype: Any, view: Any) -> None:
             )
             assert np.array_equal(rows_in(out, (3, columns), row), expected)
             assert_untouched(out, (3, columns), row)
+
+
+@cache
+def tile_sums(vectors, rows):
+    @njit(error_model="numpy")
+    def whole(out, row, start, kept, columns, x, depth, w, later):
+        out, start, x, w = widest(out), widest(start), widest(x), widest(w)
+        tile = tile_zero(out, vectors, rows)
+        multiply_tile(
+            tile, out, row, start, row, kept, columns, x, depth, w, depth, out + later, later
+        )
+
+    @njit(error_model="numpy")
+    def halved(out, row, start, kept, columns, x, depth, w, later):
+        out, start, x, w = widest(out), widest(start), widest(x), widest(w)
+        tile = tile_zero(narrow(out), vectors, rows)
+        multiply_tile(tile, out, row, start, row, kept, columns, x, depth, w, depth)
+
+    return {widest: whole, half: halved}
+
+
+@each_type
+@pytest.mark.parametrize(
+    ("view", "vectors"),
+    [(half, 1), (widest, 1), (widest, WIDTH), (widest, 2 * WIDTH - 1)],
+    ids=["half", "one", "panel", "panels"],
+)
+@pytest.mark.parametrize("kept", [True, False])
+def test_multiplied_tiles(dtype: Any, view: Any, vectors: int, kept: bool) -> None:
+    n = lanes(dtype, view)
+    rows, depth, panel = 3, 5, WIDTH * lanes(dtype)
+    panels = -(-vectors * n // panel)
+    rng = np.random.default_rng(0)
+    x, w, start = (
+        rng.integers(-4, 5, shape).astype(dtype)
+        for shape in ((rows, depth), (depth, panels * panel), (rows, vectors * n))
+    )
+    packed = guarded_copy(w.reshape(depth, panels, panel).swapaxes(0, 1))
+    function = tile_sums(vectors, rows)[view]
+    for columns in (1, n - 1, n, vectors * n - 1, vectors * n):
+        row = vectors * n + 3
+        expected = ((start if kept else 0) + x @ w[:, : vectors * n])[:, :columns]
+        for later in (0, 1 << 20, 1 << 42, -(1 << 42)):  # nothing need be there
+            out, old = (guarded((rows - 1) * row + columns, dtype) for _ in range(2))
+            rows_in(old, (rows, columns), row)[...] = start[:, :columns]
+            function(out, row, old, kept, columns, guarded_copy(x), depth, packed, later)
+            assert np.array_equal(rows_in(out, (rows, columns), row), expected)
+            assert_untouched(out, (rows, columns), row)
 
 
 @cache
