@@ -103,8 +103,7 @@ PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
 EQUIVALENT: dict[str, dict[str, str]] = {
     "kernels/linear.py": {
-        "tile_zero(out, 1, 1)": "a wider tile reads lanes that are not stored",
-        "rows >= tile_rows(tall)": "the same rows in other tiles",
+        "tall if rows >= tall else min(rows, 2)": "the same rows in other tiles",
         "columns <= block // 2": "half a vector, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",
         **dict.fromkeys(
@@ -119,7 +118,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "kernels/unpacked.py": {
         "lead > 0": "of no terms, the sums that it starts from",
-        "tile_across(block, columns - j)": "whole vectors, of which each one begun is taken",
+        "tile_width(block, columns - j) * block": "whole vectors, of which each one begun is taken",
         "range(0, columns, block)": "whole blocks",
     },
     "kernels/rnn.py": {

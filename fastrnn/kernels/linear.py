@@ -12,22 +12,18 @@ Operands are described in elements: ``_row`` from one row to the next.
 
 from ._jit import inline, leaf, part
 from .simd import (
+    HALVED,
     LINE_BITS,
     ROWS,
     VECTOR_BITS,
     WIDTH,
     lanes,
     load,
-    multiply_tile,
-    narrow,
     paneled,
     pointer,
     store,
     store_full,
-    tile_like,
-    tile_rows,
-    tile_tall,
-    tile_zero,
+    tile_product,
     transpose_block,
     transpose_part,
 )
@@ -41,6 +37,17 @@ TILES = 10  # but at least so many tiles of rows, for which it reads the weights
 PACKED = 1 << 15  # elements that `multiply_packing` packs at once, or one panel if that is more
 
 
+ROW = 8  # vectors of a tile of one row
+panel_tile = tile_product(*((WIDTH, rows) for rows in range(1, ROWS + 1)))
+narrow_tile = tile_product(
+    *((width, rows) for width in range(1, WIDTH) for rows in (1, 2, ROWS)),
+    *((HALVED, rows) for rows in (1, 2, 2 * ROWS)),
+)
+thin_tile = tile_product(
+    *((width, 1) for width in range(1, ROW + 1)), *([(ROW // 2, 2)] if PAIRS else [])
+)
+
+
 @part
 def multiply_panel(
     rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w_next
@@ -50,9 +57,8 @@ def multiply_panel(
     Of each row at most `columns` are read and written.  The last rows are divided evenly: a
     tile of one or two would wait for its weights.  The first tiles ask for a share each of the
     panel that will be read next, `w_next`, the others for the next rows, which mostly lie one
-    right after the other; those of less than four rows have no time for that.
+    right after the other.
     """
-    # fmt: off
     panel = WIDTH * lanes(out)
     line = lanes(out) * LINE_BITS // VECTOR_BITS
     asked = 0  # elements of each row of `w_next`
@@ -60,52 +66,28 @@ def multiply_panel(
         size = ROWS if rows >= 2 * ROWS else rows if rows <= ROWS else (rows + 1) // 2
         x_next = x + size * x_row
         later, step = (w_next + depth * asked, line) if asked < panel else (x_next, size)
-        if ROWS >= 6 and size == 6:
-            multiply_tile(tile_zero(out, WIDTH, 6), out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth, later, step)
-        elif ROWS >= 6 and size == 5:
-            multiply_tile(tile_zero(out, WIDTH, 5), out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth, later, step)
-        elif size == 4:
-            multiply_tile(tile_zero(out, WIDTH, 4), out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth, later, step)
-        elif size == 3:
-            multiply_tile(tile_zero(out, WIDTH, 3), out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth)
-        elif size == 2:
-            multiply_tile(tile_zero(out, WIDTH, 2), out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth)
-        else:
-            multiply_tile(tile_zero(out, WIDTH, 1), out, out_row, start, start_row, kept,
-                          columns, x, x_row, w, depth)
+        panel_tile(
+            WIDTH, size, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
+            later, step,
+        )  # fmt: skip
         rows -= size
         out = out + size * out_row
         start = start + size * start_row
         x = x_next
         asked += line
-    # fmt: on
 
 
 @part
-def multiply_narrow(like, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth):
-    """`multiply_panel` for columns that fit a tile like this: some vectors, or half of one."""
-    tall = tile_tall(like)
+def multiply_narrow(
+    width, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth
+):  # fmt: skip
+    """`multiply_panel` for columns that fit a narrower tile: some vectors, or half of one."""
+    tall = 2 * ROWS if width == HALVED else ROWS
     while rows > 0:
-        if rows >= tile_rows(tall):
-            size = tile_rows(tall)
-            multiply_tile(tall, out, out_row, start, start_row, kept, columns, x, x_row, w, depth)
-        elif rows >= 2:
-            size = 2
-            multiply_tile(
-                tile_like(like, 2), out, out_row, start, start_row, kept, columns,
-                x, x_row, w, depth,
-            )  # fmt: skip
-        else:
-            size = 1
-            multiply_tile(
-                tile_like(like, 1), out, out_row, start, start_row, kept, columns,
-                x, x_row, w, depth,
-            )  # fmt: skip
+        size = tall if rows >= tall else min(rows, 2)
+        narrow_tile(
+            width, size, out, out_row, start, start_row, kept, columns, x, x_row, w, depth
+        )  # fmt: skip
         rows -= size
         out = out + size * out_row
         start = start + size * start_row
@@ -113,9 +95,9 @@ def multiply_narrow(like, rows, out, out_row, start, start_row, kept, columns, x
 
 
 @inline
-def tile_across(block, columns):
-    """Elements across the tile that is wide enough for the first `columns` of a panel."""
-    return min(WIDTH, (columns + block - 1) // block) * block
+def tile_width(block, columns):
+    """Vectors across the tile that is wide enough for the first `columns` of a panel."""
+    return min(WIDTH, (columns + block - 1) // block)
 
 
 @leaf
@@ -123,31 +105,16 @@ def multiply_columns(
     rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w_next
 ):  # fmt: skip
     """``out = start + x @ w`` for the first `columns` of a panel; then comes `w_next`."""
-    block = lanes(out)
-    across = tile_across(block, columns)
-    if columns <= block // 2:  # many a CPU does two half vectors in the time of a whole one
-        multiply_narrow(
-            tile_zero(narrow(out), 1, 1), rows, out, out_row, start, start_row, kept, columns,
-            x, x_row, w, depth,
-        )  # fmt: skip
-    elif across == block:
-        multiply_narrow(
-            tile_zero(out, 1, 1), rows, out, out_row, start, start_row, kept, columns,
-            x, x_row, w, depth,
-        )  # fmt: skip
-    elif across == HALF * block:
-        multiply_narrow(
-            tile_zero(out, HALF, 1), rows, out, out_row, start, start_row, kept, columns,
-            x, x_row, w, depth,
-        )  # fmt: skip
-    elif across == 3 * block and not PAIRS:
-        multiply_narrow(
-            tile_zero(out, 3, 1), rows, out, out_row, start, start_row, kept, columns,
-            x, x_row, w, depth,
-        )  # fmt: skip
-    else:
+    width = tile_width(lanes(out), columns)
+    if width == WIDTH:
         multiply_panel(
             rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, w_next
+        )
+    else:
+        if columns <= lanes(out) // 2:  # many a CPU does two half vectors in the time of a whole
+            width = HALVED
+        multiply_narrow(
+            width, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth
         )
 
 
@@ -161,49 +128,19 @@ def multiply_thin(
     one row, or of two by four, leave none of them empty.  Of one row all columns are done, of
     more those of whole fours of vectors; from the last tile to the first if `backwards`.
     """
-    # fmt: off
     block = lanes(out)
-    across, tiles = 8 * block, (columns + 8 * block - 1) // (8 * block)
+    across, tiles = ROW * block, (columns + ROW * block - 1) // (ROW * block)
     if rows > 1:
-        across, tiles = 4 * block, (columns + block - 1) // (4 * block)
+        across, tiles = ROW // 2 * block, (columns + block - 1) // (ROW // 2 * block)
     for n in range(tiles if rows > 0 else 0):
         at = (tiles - 1 - n if backwards else n) * across
         left = columns - at
-        vectors = (left + block - 1) // block
-        w_at = w + at * depth
-        if rows > 1:
-            if PAIRS:
-                multiply_tile(tile_zero(out, 4, 2), out + at, out_row, start + at, start_row,
-                              kept, left, x, x_row, w_at, depth)
-                if rows == 3:
-                    multiply_tile(tile_zero(out, 4, 1), out + (at + 2 * out_row), out_row,
-                                  start + (at + 2 * start_row), start_row,
-                                  kept, left, x + 2 * x_row, x_row, w_at, depth)
-        elif vectors >= 8:
-            multiply_tile(tile_zero(out, 8, 1), out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
-        elif vectors == 7:
-            multiply_tile(tile_zero(out, 7, 1), out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
-        elif vectors == 6:
-            multiply_tile(tile_zero(out, 6, 1), out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
-        elif vectors == 5:
-            multiply_tile(tile_zero(out, 5, 1), out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
-        elif vectors == 4:
-            multiply_tile(tile_zero(out, 4, 1), out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
-        elif vectors == 3:
-            multiply_tile(tile_zero(out, 3, 1), out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
-        elif vectors == 2:
-            multiply_tile(tile_zero(out, 2, 1), out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
-        else:
-            multiply_tile(tile_zero(out, 1, 1), out + at, out_row, start + at, start_row,
-                          kept, left, x, x_row, w_at, depth)
-    # fmt: on
+        for r in range(0, rows, 2):
+            thin_tile(
+                min(across, left + block - 1) // block, min(2, rows - r), out + (at + r * out_row),
+                out_row, start + (at + r * start_row), start_row, kept, left,
+                x + r * x_row, x_row, w + at * depth, depth,
+            )  # fmt: skip
     return min(columns, tiles * across)
 
 
@@ -334,7 +271,7 @@ def multiply_packing(rows, columns, out, out_row, kept, x, x_row, w, w_row, dept
     for j0 in range(0, columns, at_once):
         j1 = min(j0 + at_once, columns)
         for j in range(j0, j1, panel):
-            across = tile_across(lanes(out), j1 - j)
+            across = tile_width(lanes(out), j1 - j) * lanes(out)
             _pack_panel(w + j, w_row, j1 - j, across, depth, packed + (j - j0) * depth)
         out_j = out + j0
         multiply(rows, j1 - j0, out_j, out_row, out_j, out_row, kept, x, x_row, packed, depth)

@@ -24,6 +24,7 @@ from .linear import (
     multiply_thin,
     pack_rows,
     reverse_axes,
+    tile_width,
     transpose,
     zero_row,
 )
@@ -36,14 +37,13 @@ from .simd import (
     lanes,
     load,
     load_blocks,
-    multiply_tile,
     narrow,
     padded,
     paneled,
     pointer,
     store,
     streamed,
-    tile_zero,
+    tile_product,
     widen,
 )
 from .team import NEVER, join, leave, meet, share, shares
@@ -52,6 +52,7 @@ GATES = 4
 GATE_I, GATE_F, GATE_G, GATE_O = range(GATES)
 PANEL = min(WIDTH, GATES)  # the gates of one block of units, in one panel or in two
 IN_ONE = PANEL == GATES
+gates_tile = tile_product(*((width, 1) for width in range(2, PANEL + 1)))
 
 
 @leaf
@@ -204,9 +205,9 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_ne
     row = GATES * block
     width = gate_width(sums, units)
     if IN_ONE:  # noqa: SIM102 - of a constant alone Numba drops the branch
-        if rows == 1 and block < PANEL * width <= HALF * block:
-            multiply_tile(
-                tile_zero(sums, HALF, 1), sums, row, start, start_row, True,
+        if rows == 1 and PANEL * width > block:
+            gates_tile(
+                tile_width(block, PANEL * width), 1, sums, row, start, start_row, True,
                 PANEL * width, x, x_row, w, depth,
             )  # fmt: skip
             return
@@ -218,14 +219,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_ne
                 x, x_row, w + gate * block * depth, depth, w_next,
             )  # fmt: skip
         return
-    if IN_ONE:
-        if rows == 1:
-            multiply_tile(
-                tile_zero(sums, PANEL, 1), sums, row, start, start_row, True,
-                row, x, x_row, w, depth,
-            )  # fmt: skip
-            return
-    else:
+    if not IN_ONE:  # noqa: SIM102
         if rows <= THIN:
             multiply_thin(rows, sums, row, start, start_row, True, row, x, x_row, w, depth, False)
             return

@@ -57,6 +57,8 @@ FEATURES = cpu_features()
 HAS_FMA = ARM or "fma" in FEATURES or "avx512f" in FEATURES
 HAS_MASKS = "avx512f" in FEATURES
 VECTOR_BITS, WIDTH, ROWS = tile_shape(FEATURES, ARM)
+HALVED = 0  # the width of a tile of half vectors
+BUSY = 4  # rows of a tile that waits for nothing but its sums
 LINE_BITS = 512  # of a cache line
 # A vector is a cache line: memory takes it without reading it first.
 LINES = VECTOR_BITS == LINE_BITS
@@ -99,6 +101,10 @@ def _integer_ir(vector):
     return ir.VectorType(ir.IntType(vector.dtype.bitwidth), vector.lanes)
 
 
+def _registers_ir(tile):
+    return ir.ArrayType(_vector_ir(tile.vector), tile.rows * tile.width)
+
+
 @register_model(Pointer)
 class PointerModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type):
@@ -114,8 +120,7 @@ class VectorModel(models.PrimitiveModel):
 @register_model(Tile)
 class TileModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type):
-        registers = ir.ArrayType(_vector_ir(fe_type.vector), fe_type.rows * fe_type.width)
-        super().__init__(dmm, fe_type, registers)
+        super().__init__(dmm, fe_type, _registers_ir(fe_type))
 
 
 # --- emitting LLVM ------------------------------------------------------------------
@@ -680,42 +685,9 @@ def tile_zero(typingctx, p, width, rows):
     tile = Tile(p.vector, width.literal_value, rows.literal_value)
 
     def codegen(context, builder, sig, args):
-        return ir.Constant(context.get_value_type(tile), None)
+        return _zeros(tile)
 
     return tile(p, width, rows), codegen
-
-
-@intrinsic(prefer_literal=True)
-def tile_like(typingctx, tile, rows):
-    """A tile of zeros as wide as another; `rows` is a constant."""
-    like = Tile(tile.vector, tile.width, rows.literal_value)
-
-    def codegen(context, builder, sig, args):
-        return ir.Constant(context.get_value_type(like), None)
-
-    return like(tile, rows), codegen
-
-
-@intrinsic
-def tile_tall(typingctx, tile):
-    """A tile of zeros as wide as another, with `ROWS`, or of half a vector with twice as many."""
-    halved = tile.vector.lanes * tile.vector.dtype.bitwidth < VECTOR_BITS
-    tall = Tile(tile.vector, tile.width, 2 * ROWS if halved else ROWS)
-
-    def codegen(context, builder, sig, args):
-        return ir.Constant(context.get_value_type(tall), None)
-
-    return tall(tile), codegen
-
-
-@intrinsic
-def tile_rows(typingctx, tile):
-    """Rows of a tile; known when compiling."""
-
-    def codegen(context, builder, sig, args):
-        return context.get_constant(types.intp, tile.rows)
-
-    return types.intp(tile), codegen
 
 
 @intrinsic
@@ -727,6 +699,10 @@ def tile_columns(typingctx, tile):
         return context.get_constant(types.intp, columns)
 
     return types.intp(tile), codegen
+
+
+def _zeros(tile):
+    return ir.Constant(_registers_ir(tile), None)
 
 
 def _load_weights(builder, tile, w, panel):
@@ -810,7 +786,7 @@ def _tile_lanes(builder, tile, columns):
 
 
 def _load_tile(builder, tile, p, row, columns):
-    registers = ir.Constant(ir.ArrayType(_vector_ir(tile.vector), tile.rows * tile.width), None)
+    registers = _zeros(tile)
     lanes = _tile_lanes(builder, tile, columns)
     for v, at, place in _tile_places(builder, tile, p, row):
         value = _load_part(builder, tile.vector, place, lanes[v])
@@ -846,45 +822,75 @@ def tile_store(typingctx, tile, p, row, columns):
     return types.void(tile, p, types.intp, types.intp), codegen
 
 
-@intrinsic
-def multiply_tile(
-    typingctx, tile, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
-    later=None, step=0,
-):  # fmt: skip
-    """The tile's rows of ``out = start + x @ w``, `w` packed, over all panels that it spans.
+def tile_product(*shapes):
+    """An intrinsic: a product by tiles of these shapes, vectors across (or `HALVED`) and rows.
 
-    A loop of `rank1` from `tile_load` to `tile_store`, in LLVM's terms: for so many kinds of tiles
-    Numba would take longer to compile it than all else.  The tile holds zeros; half vectors may
-    be multiplied by panels of whole ones, which are those of `out`.
-
-    later, step : `depth` lines, from `later` on and `step` elements apart, that will be read later:
-        to be asked for by a tile that has sums enough to wait for nothing else.
+    It is a loop of `rank1` between `tile_load` and `tile_store`, in LLVM's terms: for so many tiles
+    Numba would take longer to compile it than all else.
     """
-    panel_columns = WIDTH * out.vector.lanes
-    asks = later is not None
 
     def codegen(context, builder, sig, args):
-        zeros, out, out_row, start, start_row, kept, columns, x, x_row, w, depth, later, step = args
-        panel = depth.type(panel_columns)
-        panels_apart = builder.mul(depth, panel)
-        total = cgutils.alloca_once_value(builder, zeros)
-        with builder.if_then(kept):
-            builder.store(_load_tile(builder, tile, start, start_row, columns), total)
-        with cgutils.for_range(builder, depth) as loop:
-            w_k = _offset(builder, w, builder.mul(loop.index, panel))
-            x_k = _offset(builder, x, loop.index)
-            weights = _load_weights(builder, tile, w_k, panels_apart)
-            before = builder.load(total)
-            builder.store(_add_rank1(builder, tile, before, weights, x_k, x_row), total)
-            if asks:
-                _prefetch(builder, _offset(builder, later, builder.mul(loop.index, step)))
-        _store_tile(builder, tile, builder.load(total), out, out_row, columns)
+        width, rows, *operands = args
+        out, later = sig.args[2], sig.args[-2]
+
+        def number(width, rows):
+            return builder.add(builder.shl(width, width.type(8)), rows)
+
+        end = builder.append_basic_block("end")
+        choice = builder.switch(number(width, rows), end)
+        for shape in shapes:
+            block = builder.append_basic_block("tile")
+            choice.add_case(width.type((shape[0] << 8) + shape[1]), block)
+            with builder.goto_block(block):
+                tile = _tile(out.vector, *shape)
+                asks = later != types.Omitted(None) and tile.rows >= BUSY
+                _multiply_tile(builder, tile, WIDTH * out.vector.lanes, asks, *operands)
+                builder.branch(end)
+        builder.position_at_end(end)
         return context.get_dummy_value()
 
-    n = types.intp
-    ahead = (later, n) if asks else (types.Omitted(None), types.Omitted(0))
-    sig = types.void(tile, out, n, start, n, types.boolean, n, x, n, w, n, *ahead)
-    return sig, codegen
+    @intrinsic
+    def multiply_tile(
+        typingctx, width, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
+        later=None, step=0,
+    ):  # fmt: skip
+        """``out = start + x @ w``, `w` packed, for a tile's rows, over the panels that it spans.
+
+        later, step : `depth` lines, from `later` on and `step` elements apart, that will be read
+            later: asked for by a tile that has sums enough to wait for nothing else.
+        """
+        n = types.intp
+        ahead = (later, n) if later is not None else (types.Omitted(None), types.Omitted(0))
+        sig = types.void(n, n, out, n, start, n, types.boolean, n, x, n, w, n, *ahead)
+        return sig, codegen
+
+    return multiply_tile
+
+
+def _tile(vector, width, rows):
+    if width == HALVED:
+        return Tile(Vector(vector.dtype, vector.lanes // 2), 1, rows)
+    return Tile(vector, width, rows)
+
+
+def _multiply_tile(
+    builder, tile, panel, asks,
+    out, out_row, start, start_row, kept, columns, x, x_row, w, depth, later, step,
+):  # fmt: skip
+    """Emit ``out = start + x @ w`` for a tile, by panels of so many columns."""
+    total = cgutils.alloca_once(builder, _registers_ir(tile))
+    builder.store(_zeros(tile), total)
+    with builder.if_then(kept):
+        builder.store(_load_tile(builder, tile, start, start_row, columns), total)
+    with cgutils.for_range(builder, depth) as loop:
+        w_k = _offset(builder, w, builder.mul(loop.index, depth.type(panel)))
+        x_k = _offset(builder, x, loop.index)
+        weights = _load_weights(builder, tile, w_k, builder.mul(depth, depth.type(panel)))
+        before = builder.load(total)
+        builder.store(_add_rank1(builder, tile, before, weights, x_k, x_row), total)
+        if asks:
+            _prefetch(builder, _offset(builder, later, builder.mul(loop.index, step)))
+    _store_tile(builder, tile, builder.load(total), out, out_row, columns)
 
 
 # --- transposition ------------------------------------------------------------------

@@ -9,7 +9,7 @@ from ._jit import leaf, part
 from .linear import (
     multiply_columns,
     multiply_packing,
-    tile_across,
+    tile_width,
     transpose,
 )
 from .simd import (
@@ -43,7 +43,7 @@ def _multiply_strips(
     for j in range(0, columns, width):
         for k in range(0, max(1, depth), STRIP):
             n = min(STRIP, depth - k)
-            for v in range(0, tile_across(block, columns - j), block):
+            for v in range(0, tile_width(block, columns - j) * block, block):
                 w_v = w + ((j + v) * w_row + k)
                 count = max(0, min(block, columns - j - v))
                 transpose(w_v, w_row, packed + v, width, count, n, block)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastrnn.kernels import simd
 from fastrnn.kernels.simd import (
+    HALVED,
     HAS_FMA,
     ROWS,
     VECTOR_BITS,
@@ -28,7 +29,6 @@ from fastrnn.kernels.simd import (
     fold_sum,
     load,
     load_full,
-    multiply_tile,
     narrow,
     padded,
     paneled,
@@ -40,8 +40,8 @@ from fastrnn.kernels.simd import (
     store,
     store_full,
     tile_columns,
-    tile_like,
     tile_load,
+    tile_product,
     tile_store,
     tile_zero,
     transpose_block,
@@ -285,7 +285,7 @@ def tile_products(view):
     @njit(error_model="numpy")
     def function(source, out, out_row, w, is_part, x, x_row, depth, columns):
         """``source + x @ w``, three rows of a full panel, or of a part with no more columns."""
-        tile = tile_like(tile_zero(view(out), WIDTH, 1), 3)
+        tile = tile_zero(view(out), WIDTH, 3)
         tile = tile_load(tile, view(source), out_row, columns)
         for k in range(depth):
             if is_part:
@@ -322,49 +322,44 @@ def test_tiles(dtype: Any, view: Any) -> None:
 
 
 @cache
-def tile_sums(vectors, rows):
+def tile_sums(shape):
+    width, rows = shape
+    others = [(3, 1), (WIDTH, 5)]
+    multiply_tile = tile_product(others[0], shape, others[1])
+
     @njit(error_model="numpy")
-    def whole(out, row, start, kept, columns, x, depth, w, later):
+    def function(out, row, start, kept, columns, x, depth, w, later):
         out, start, x, w = widest(out), widest(start), widest(x), widest(w)
-        tile = tile_zero(out, vectors, rows)
         multiply_tile(
-            tile, out, row, start, row, kept, columns, x, depth, w, depth, out + later, later
+            width, rows, out, row, start, row, kept, columns, x, depth, w, depth, out + later, later
         )
 
-    @njit(error_model="numpy")
-    def halved(out, row, start, kept, columns, x, depth, w, later):
-        out, start, x, w = widest(out), widest(start), widest(x), widest(w)
-        tile = tile_zero(narrow(out), vectors, rows)
-        multiply_tile(tile, out, row, start, row, kept, columns, x, depth, w, depth)
-
-    return {widest: whole, half: halved}
+    return function
 
 
 @each_type
 @pytest.mark.parametrize(
-    ("view", "vectors"),
-    [(half, 1), (widest, 1), (widest, WIDTH), (widest, 2 * WIDTH - 1)],
-    ids=["half", "one", "panel", "panels"],
+    "shape", [(HALVED, 2 * ROWS), (1, 2), (WIDTH, 3), (WIDTH, ROWS), (2 * WIDTH - 1, 1)], ids=str
 )
 @pytest.mark.parametrize("kept", [True, False])
-def test_multiplied_tiles(dtype: Any, view: Any, vectors: int, kept: bool) -> None:
-    n = lanes(dtype, view)
-    rows, depth, panel = 3, 5, WIDTH * lanes(dtype)
-    panels = -(-vectors * n // panel)
+def test_products_of_tiles(dtype: Any, shape: tuple[int, int], kept: bool) -> None:
+    width, rows = shape
+    across = width * lanes(dtype) if width != HALVED else lanes(dtype, half)
+    depth, panel = 5, WIDTH * lanes(dtype)
+    panels = -(-across // panel)
     rng = np.random.default_rng(0)
     x, w, start = (
         rng.integers(-4, 5, shape).astype(dtype)
-        for shape in ((rows, depth), (depth, panels * panel), (rows, vectors * n))
+        for shape in ((rows, depth), (depth, panels * panel), (rows, across))
     )
     packed = guarded_copy(w.reshape(depth, panels, panel).swapaxes(0, 1))
-    function = tile_sums(vectors, rows)[view]
-    for columns in (1, n - 1, n, vectors * n - 1, vectors * n):
-        row = vectors * n + 3
-        expected = ((start if kept else 0) + x @ w[:, : vectors * n])[:, :columns]
+    row = across + 3
+    for columns in (1, across - 1, across):
+        expected = ((start if kept else 0) + x @ w[:, :across])[:, :columns]
         for later in (0, 1 << 20, 1 << 42, -(1 << 42)):  # nothing need be there
             out, old = (guarded((rows - 1) * row + columns, dtype) for _ in range(2))
             rows_in(old, (rows, columns), row)[...] = start[:, :columns]
-            function(out, row, old, kept, columns, guarded_copy(x), depth, packed, later)
+            tile_sums(shape)(out, row, old, kept, columns, guarded_copy(x), depth, packed, later)
             assert np.array_equal(rows_in(out, (rows, columns), row), expected)
             assert_untouched(out, (rows, columns), row)
 
