@@ -172,7 +172,7 @@ def tanh(x):
 # --- softmax ------------------------------------------------------------------------
 
 
-@inline
+@leaf
 def softmax_row(z, out, classes):
     """The softmax of `classes` adjacent elements; `z` and `out` may be the same memory."""
     block = lanes(z)

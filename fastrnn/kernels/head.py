@@ -3,14 +3,14 @@
 Shapes: ``h (N, H)``, one row for each step of each example, ``y (N, O)`` with `O` classes.
 """
 
-from ._jit import inline, kernel
+from ._jit import kernel, leaf, part
 from .activations import softmax_row
 from .gradients import sum_gradients
 from .linear import multiply, pack_columns, pack_rows, reverse_axes
 from .simd import align, padded, pointer
 
 
-@inline
+@leaf
 def softmax_each(N, O, y):
     """Turn each row of ``y (N, O)`` from logits to probabilities."""
     if O > 0:
@@ -18,7 +18,7 @@ def softmax_each(N, O, y):
             softmax_row(y + n * O, y + n * O, O)
 
 
-@inline
+@part
 def predict(h, w_y, b_y, packed, y, N, H, O):
     """``y = softmax(h @ w_y.T + b_y)``, row by row; `packed` holds whole panels."""
     pack_columns(O, w_y, H, H, packed)

@@ -236,7 +236,7 @@ def transpose(source, source_row, out, out_row, rows, columns, stored):
                 )
 
 
-@inline
+@leaf
 def pack_columns(columns, y, y_row, depth, packed):
     """Pack the matrix ``w[k][column] = y[column * y_row + k]`` for `multiply`."""
     block = lanes(y)
@@ -306,14 +306,14 @@ def add_rows(columns, out, x, x_row, rows):
         add_row(columns, out, x + r * x_row)
 
 
-@inline
+@leaf
 def add_row(columns, out, x):
     """``out += x``."""
     for j in range(0, columns, lanes(out)):
         store(out + j, load(out + j, columns - j) + load(x + j, columns - j), columns - j)
 
 
-@inline
+@leaf
 def copy_row(columns, out, x):
     """``out = x``."""
     for j in range(0, columns, lanes(out)):
@@ -329,7 +329,7 @@ def copy_or_zero(columns, out, given):
         zero_row(columns, out)
 
 
-@inline
+@leaf
 def zero_row(columns, out):
     """``out = 0``."""
     for j in range(0, columns, lanes(out)):

@@ -338,7 +338,7 @@ def _come(team):
     return rank, phase, _members(team, phase)
 
 
-@inline
+@leaf
 def join(team, places):
     """Rank of this thread, the phase in which it begins, and that phase's members.
 
@@ -383,7 +383,7 @@ def _close(team, members, places):
     _write(team, BUSY, 0)
 
 
-@inline
+@leaf
 def leave(team, places, rank, members):
     """There are no more phases; `members` as of the last `meet`."""
     if team is NEVER or places == 1:
