@@ -67,7 +67,7 @@ def multiply_panel(
         x_next = x + size * x_row
         later, step = (w_next + depth * asked, line) if asked < panel else (x_next, size)
         panel_tile(
-            WIDTH, size, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
+            WIDTH, size, out, out_row, start, start_row, kept, columns, x, x_row, w, panel, depth,
             later, step,
         )  # fmt: skip
         rows -= size
@@ -82,11 +82,12 @@ def multiply_narrow(
     width, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth
 ):  # fmt: skip
     """`multiply_panel` for columns that fit a narrower tile: some vectors, or half of one."""
+    panel = WIDTH * lanes(out)
     tall = 2 * ROWS if width == HALVED else ROWS
     while rows > 0:
         size = tall if rows >= tall else min(rows, 2)
         narrow_tile(
-            width, size, out, out_row, start, start_row, kept, columns, x, x_row, w, depth
+            width, size, out, out_row, start, start_row, kept, columns, x, x_row, w, panel, depth
         )  # fmt: skip
         rows -= size
         out = out + size * out_row
@@ -139,7 +140,7 @@ def multiply_thin(
             thin_tile(
                 min(across, left + block - 1) // block, min(2, rows - r), out + (at + r * out_row),
                 out_row, start + (at + r * start_row), start_row, kept, left,
-                x + r * x_row, x_row, w + at * depth, depth,
+                x + r * x_row, x_row, w + at * depth, WIDTH * block, depth,
             )  # fmt: skip
     return min(columns, tiles * across)
 

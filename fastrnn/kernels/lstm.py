@@ -208,7 +208,7 @@ def multiply_gates(rows, units, sums, start, start_row, x, x_row, w, depth, w_ne
         if rows == 1 and PANEL * width > block:
             gates_tile(
                 tile_width(block, PANEL * width), 1, sums, row, start, start_row, True,
-                PANEL * width, x, x_row, w, depth,
+                PANEL * width, x, x_row, w, PANEL * block, depth,
             )  # fmt: skip
             return
     if width < block:

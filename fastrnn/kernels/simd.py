@@ -705,15 +705,22 @@ def _zeros(tile):
     return ir.Constant(_registers_ir(tile), None)
 
 
-def _load_weights(builder, tile, w, panel):
-    """A row of weights for a tile; if that is wider than `WIDTH`, from panels so far apart."""
-    if tile.rows == 1:
+def _load_weights(builder, tile, w, panel, lanes=None):
+    """A row of weights for a tile; if that is wider than `WIDTH`, from panels so far apart.
+
+    lanes : for each vector those that there are, if not all.
+    """
+    if tile.rows == 1 and lanes is None:
         _keep_rolled(builder)
     weights = []
     for v in range(tile.width):
         begin = builder.mul(panel, panel.type(v // WIDTH))
         offset = builder.add(begin, panel.type(v % WIDTH * tile.vector.lanes))
-        weights.append(_load(builder, tile.vector, _offset(builder, w, offset)))
+        place = _offset(builder, w, offset)
+        if lanes is None:
+            weights.append(_load(builder, tile.vector, place))
+        else:
+            weights.append(_load_part(builder, tile.vector, place, lanes[v]))
     return weights
 
 
@@ -738,22 +745,6 @@ def rank1(typingctx, tile, w, x, x_row):
         return _add_rank1(builder, tile, registers, weights, x, x_row)
 
     return tile(tile, w, x, types.intp), codegen
-
-
-@intrinsic
-def rank1_part(typingctx, tile, w, columns, x, x_row):
-    """`rank1` for a tile within a panel; beyond `columns`, there is nothing in `w`."""
-    vector = tile.vector
-
-    def codegen(context, builder, sig, args):
-        registers, w, columns, x, x_row = args
-        weights = []
-        for v, lanes in enumerate(_tile_lanes(builder, tile, columns)):
-            place = _offset(builder, w, columns.type(v * vector.lanes))
-            weights.append(_load_part(builder, vector, place, lanes))
-        return _add_rank1(builder, tile, registers, weights, x, x_row)
-
-    return tile(tile, w, types.intp, x, types.intp), codegen
 
 
 def _say_nothing(builder, attributes=()):
@@ -822,11 +813,13 @@ def tile_store(typingctx, tile, p, row, columns):
     return types.void(tile, p, types.intp, types.intp), codegen
 
 
-def tile_product(*shapes):
+def tile_product(*shapes, whole=True):
     """An intrinsic: a product by tiles of these shapes, vectors across (or `HALVED`) and rows.
 
     It is a loop of `rank1` between `tile_load` and `tile_store`, in LLVM's terms: for so many tiles
     Numba would take longer to compile it than all else.
+
+    whole : whether weights, like those of a panel, fill all vectors.
     """
 
     def codegen(context, builder, sig, args):
@@ -844,24 +837,26 @@ def tile_product(*shapes):
             with builder.goto_block(block):
                 tile = _tile(out.vector, *shape)
                 asks = later != types.Omitted(None) and tile.rows >= BUSY
-                _multiply_tile(builder, tile, WIDTH * out.vector.lanes, asks, *operands)
+                _multiply_tile(builder, tile, whole, asks, *operands)
                 builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     @intrinsic
     def multiply_tile(
-        typingctx, width, rows, out, out_row, start, start_row, kept, columns, x, x_row, w, depth,
-        later=None, step=0,
+        typingctx, width, rows, out, out_row, start, start_row, kept, columns, x, x_row,
+        w, w_row, depth, later=None, step=0,
     ):  # fmt: skip
-        """``out = start + x @ w``, `w` packed, for a tile's rows, over the panels that it spans.
+        """``out = start + x @ w`` for the rows of a tile.
+
+        Its vectors beyond `WIDTH` are those of a next panel, which begins after all rows of `w`.
 
         later, step : `depth` lines, from `later` on and `step` elements apart, that will be read
             later: asked for by a tile that has sums enough to wait for nothing else.
         """
         n = types.intp
         ahead = (later, n) if later is not None else (types.Omitted(None), types.Omitted(0))
-        sig = types.void(n, n, out, n, start, n, types.boolean, n, x, n, w, n, *ahead)
+        sig = types.void(n, n, out, n, start, n, types.boolean, n, x, n, w, n, n, *ahead)
         return sig, codegen
 
     return multiply_tile
@@ -874,18 +869,19 @@ def _tile(vector, width, rows):
 
 
 def _multiply_tile(
-    builder, tile, panel, asks,
-    out, out_row, start, start_row, kept, columns, x, x_row, w, depth, later, step,
+    builder, tile, whole, asks,
+    out, out_row, start, start_row, kept, columns, x, x_row, w, w_row, depth, later, step,
 ):  # fmt: skip
-    """Emit ``out = start + x @ w`` for a tile, by panels of so many columns."""
     total = cgutils.alloca_once(builder, _registers_ir(tile))
     builder.store(_zeros(tile), total)
     with builder.if_then(kept):
         builder.store(_load_tile(builder, tile, start, start_row, columns), total)
+    lanes = None if whole else _tile_lanes(builder, tile, columns)
+    panels_apart = builder.mul(depth, w_row)
     with cgutils.for_range(builder, depth) as loop:
-        w_k = _offset(builder, w, builder.mul(loop.index, depth.type(panel)))
+        w_k = _offset(builder, w, builder.mul(loop.index, w_row))
         x_k = _offset(builder, x, loop.index)
-        weights = _load_weights(builder, tile, w_k, builder.mul(depth, depth.type(panel)))
+        weights = _load_weights(builder, tile, w_k, panels_apart, lanes)
         before = builder.load(total)
         builder.store(_add_rank1(builder, tile, before, weights, x_k, x_row), total)
         if asks:

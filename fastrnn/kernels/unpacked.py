@@ -16,11 +16,10 @@ from .simd import (
     WIDTH,
     before_line,
     lanes,
-    rank1,
-    rank1_part,
     rank_block,
     tile_columns,
     tile_load,
+    tile_product,
     tile_store,
     tile_zero,
 )
@@ -31,6 +30,8 @@ STRIP = 128  # rows of a strip of weights that is packed and used at once
 NEAR = 8  # adjacent rows of weights that are read side by side
 APART = 1024  # elements between rows whose lines share one set of a first-level cache
 ASIDE = 4  # vectors from one such set to another
+whole_tile = tile_product((WIDTH, 4), (WIDTH, 2), (WIDTH, 1))
+part_tile = tile_product((1, 4), (1, 2), (1, 1), whole=False)
 
 
 @part
@@ -179,43 +180,27 @@ def multiply_unpacked(
 @part
 def _multiply_rows(rows, columns, out, out_row, kept, x, x_row, w, w_row, depth):
     """`multiply_back` by unpacked weights: a few rows of `w` at a time."""
-    # fmt: off
+    block = lanes(out)
+    panel = WIDTH * block
+    whole = columns - columns % panel
     for k in range(0, depth, NEAR):
         n = min(NEAR, depth - k)
-        w_k = w + k * w_row
+        kept_k = kept or k > 0
         r = 0
-        while rows - r >= 4:
-            _multiply_rows_tile(tile_zero(out, WIDTH, 4), tile_zero(out, 1, 4), r, columns,
-                                out, out_row, kept or k > 0, x + k, x_row, w_k, w_row, n)
-            r += 4
-        if rows - r >= 2:
-            _multiply_rows_tile(tile_zero(out, WIDTH, 2), tile_zero(out, 1, 2), r, columns,
-                                out, out_row, kept or k > 0, x + k, x_row, w_k, w_row, n)
-            r += 2
-        if rows - r == 1:
-            _multiply_rows_tile(tile_zero(out, WIDTH, 1), tile_zero(out, 1, 1), r, columns,
-                                out, out_row, kept or k > 0, x + k, x_row, w_k, w_row, n)
-    # fmt: on
-
-
-@leaf
-def _multiply_rows_tile(panel, vector, r, columns, out, out_row, kept, x, x_row, w, w_row, depth):
-    out, x = out + r * out_row, x + r * x_row
-    whole = columns - columns % tile_columns(panel)
-    for j in range(0, whole, tile_columns(panel)):
-        total = panel
-        if kept:
-            total = tile_load(panel, out + j, out_row, tile_columns(panel))
-        for k in range(depth):
-            total = rank1(total, w + (k * w_row + j), x + k, x_row)
-        tile_store(total, out + j, out_row, tile_columns(panel))
-    for j in range(whole, columns, tile_columns(vector)):
-        rest = vector
-        if kept:
-            rest = tile_load(vector, out + j, out_row, columns - j)
-        for k in range(depth):
-            rest = rank1_part(rest, w + (k * w_row + j), columns - j, x + k, x_row)
-        tile_store(rest, out + j, out_row, columns - j)
+        while r < rows:
+            size = 4 if rows - r >= 4 else min(2, rows - r)
+            out_r, x_r, w_k = out + r * out_row, x + (r * x_row + k), w + k * w_row
+            for j in range(0, whole, panel):
+                whole_tile(
+                    WIDTH, size, out_r + j, out_row, out_r + j, out_row, kept_k, panel,
+                    x_r, x_row, w_k + j, w_row, n,
+                )  # fmt: skip
+            for j in range(whole, columns, block):
+                part_tile(
+                    1, size, out_r + j, out_row, out_r + j, out_row, kept_k, columns - j,
+                    x_r, x_row, w_k + j, w_row, n,
+                )  # fmt: skip
+            r += size
 
 
 @part

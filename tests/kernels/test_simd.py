@@ -35,7 +35,6 @@ from fastrnn.kernels.simd import (
     pointer,
     polynomial,
     rank1,
-    rank1_part,
     select_less,
     store,
     store_full,
@@ -283,15 +282,12 @@ def test_padded(dtype: Any, view: Any) -> None:
 @cache
 def tile_products(view):
     @njit(error_model="numpy")
-    def function(source, out, out_row, w, is_part, x, x_row, depth, columns):
-        """``source + x @ w``, three rows of a full panel, or of a part with no more columns."""
+    def function(source, out, out_row, w, x, x_row, depth, columns):
+        """``source + x @ w``, three rows of a panel."""
         tile = tile_zero(view(out), WIDTH, 3)
         tile = tile_load(tile, view(source), out_row, columns)
         for k in range(depth):
-            if is_part:
-                tile = rank1_part(tile, view(w) + k * columns, columns, view(x) + k, x_row)
-            else:
-                tile = rank1(tile, view(w) + k * tile_columns(tile), view(x) + k, x_row)
+            tile = rank1(tile, view(w) + k * tile_columns(tile), view(x) + k, x_row)
         tile_store(tile, view(out), out_row, columns)
 
     return function
@@ -310,29 +306,28 @@ def test_tiles(dtype: Any, view: Any) -> None:
     )
     for columns in (1, n - 1, n, across - n, across - n + 1, across):
         expected = (old + x @ w)[:, :columns]
-        for is_part in (False, True):
-            source, out = guarded(2 * row + columns, dtype), guarded(2 * row + columns, dtype)
-            rows_in(source, (3, columns), row)[...] = old[:, :columns]
-            weights = guarded_copy(w[:, :columns] if is_part else w)
-            tile_products(view)(
-                source, out, row, weights, is_part, guarded_copy(x), depth, depth, columns
-            )
-            assert np.array_equal(rows_in(out, (3, columns), row), expected)
-            assert_untouched(out, (3, columns), row)
+        source, out = guarded(2 * row + columns, dtype), guarded(2 * row + columns, dtype)
+        rows_in(source, (3, columns), row)[...] = old[:, :columns]
+        tile_products(view)(
+            source, out, row, guarded_copy(w), guarded_copy(x), depth, depth, columns
+        )
+        assert np.array_equal(rows_in(out, (3, columns), row), expected)
+        assert_untouched(out, (3, columns), row)
 
 
 @cache
-def tile_sums(shape):
+def tile_sums(shape, whole):
     width, rows = shape
     others = [(3, 1), (WIDTH, 5)]
-    multiply_tile = tile_product(others[0], shape, others[1])
+    multiply_tile = tile_product(others[0], shape, others[1], whole=whole)
 
     @njit(error_model="numpy")
-    def function(out, row, start, kept, columns, x, depth, w, later):
+    def function(out, row, start, kept, columns, x, depth, w, w_row, later):
         out, start, x, w = widest(out), widest(start), widest(x), widest(w)
         multiply_tile(
-            width, rows, out, row, start, row, kept, columns, x, depth, w, depth, out + later, later
-        )
+            width, rows, out, row, start, row, kept, columns, x, depth, w, w_row, depth,
+            out + later, later,
+        )  # fmt: skip
 
     return function
 
@@ -356,10 +351,16 @@ def test_products_of_tiles(dtype: Any, shape: tuple[int, int], kept: bool) -> No
     row = across + 3
     for columns in (1, across - 1, across):
         expected = ((start if kept else 0) + x @ w[:, :across])[:, :columns]
-        for later in (0, 1 << 20, 1 << 42, -(1 << 42)):  # nothing need be there
+        # Where lines are asked for, nothing need be there.
+        products = [(True, packed, panel, at) for at in (0, 1 << 20, 1 << 42, -(1 << 42))]
+        if panels == 1:
+            products += [(False, guarded_copy(w[:, :columns]), columns, 0)]
+        for whole, weights, w_row, later in products:
             out, old = (guarded((rows - 1) * row + columns, dtype) for _ in range(2))
             rows_in(old, (rows, columns), row)[...] = start[:, :columns]
-            tile_sums(shape)(out, row, old, kept, columns, guarded_copy(x), depth, packed, later)
+            tile_sums(shape, whole)(
+                out, row, old, kept, columns, guarded_copy(x), depth, weights, w_row, later
+            )
             assert np.array_equal(rows_in(out, (rows, columns), row), expected)
             assert_untouched(out, (rows, columns), row)
 
