@@ -104,7 +104,7 @@ PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 EQUIVALENT: dict[str, dict[str, str]] = {
     "kernels/linear.py": {
         "tall if rows >= tall else min(rows, 2)": "the same rows in other tiles",
-        "columns <= block // 2": "half a vector, or the whole",
+        "columns <= lanes(out) // 2": "half a vector, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",
         **dict.fromkeys(
             (
@@ -115,6 +115,10 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             ),
             "what is asked for changes no sum",
         ),
+    },
+    "kernels/simd.py": {
+        "later != types.Omitted(None) and tile.rows >= BUSY": "what is asked for changes no sum",
+        "tile.rows == 1 and lanes is None": "a loop, rolled or not",
     },
     "kernels/unpacked.py": {
         "lead > 0": "of no terms, the sums that it starts from",
