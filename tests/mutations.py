@@ -117,7 +117,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         ),
     },
     "kernels/simd.py": {
-        "later != types.Omitted(None) and tile.rows >= BUSY": "what is asked for changes no sum",
+        "later != types.Omitted(None) and rows >= BUSY": "what is asked for changes no sum",
         "tile.rows == 1 and lanes is None": "a loop, rolled or not",
     },
     "kernels/unpacked.py": {

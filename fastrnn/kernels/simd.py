@@ -825,18 +825,15 @@ def tile_product(*shapes, whole=True):
     def codegen(context, builder, sig, args):
         width, rows, *operands = args
         out, later = sig.args[2], sig.args[-2]
-
-        def number(width, rows):
-            return builder.add(builder.shl(width, width.type(8)), rows)
-
+        chosen = builder.add(builder.shl(width, width.type(8)), rows)
         end = builder.append_basic_block("end")
-        choice = builder.switch(number(width, rows), end)
-        for shape in shapes:
+        choice = builder.switch(chosen, end)
+        for width, rows in shapes:
             block = builder.append_basic_block("tile")
-            choice.add_case(width.type((shape[0] << 8) + shape[1]), block)
+            choice.add_case(chosen.type((width << 8) + rows), block)
             with builder.goto_block(block):
-                tile = _tile(out.vector, *shape)
-                asks = later != types.Omitted(None) and tile.rows >= BUSY
+                tile = _tile(out.vector, width, rows)
+                asks = later != types.Omitted(None) and rows >= BUSY
                 _multiply_tile(builder, tile, whole, asks, *operands)
                 builder.branch(end)
         builder.position_at_end(end)
