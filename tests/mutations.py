@@ -98,7 +98,7 @@ SKIPPED |= {"STREAM", "finish_streams", "is_short", "SHORT_ROWS", "LARGE_ROWS", 
 SKIPPED |= {"CHUNK_ROWS", "PACKING", "FEW", "FEW_BACK", "NEAR", "APART", "_keep_rolled"}
 SKIPPED |= {"WOKEN_WORK", "AWAKE_WORK", "STEP_WORK", "_crew", "PATIENCE", "BRIEFLY", "HOT"}
 SKIPPED |= {"_say_nothing", "WRITTEN", "TILES", "AGAIN", "CROWDED", "SMALL", "EXCHANGE"}
-SKIPPED |= {"_prefetch", "LINGER", "RELAXED", "WORD", "_pause", "asked"}
+SKIPPED |= {"_prefetch", "BUSY_ROWS", "LINGER", "RELAXED", "WORD", "_pause", "asked"}
 PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
 # Expressions whose other values give the same results, by file.
 EQUIVALENT: dict[str, dict[str, str]] = {
@@ -106,6 +106,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "tall if rows >= tall else min(rows, 2)": "the same rows in other tiles",
         "columns <= lanes(out) // 2": "half a vector, or the whole",
         "columns <= lanes(out)": "a row of one vector, in a register or not",
+        "tile_product(*((width, 1) for width in range(1, CHAINS + 1)), "
+        "*([(CHAINS // 2, 2)] if PAIRS else []))": "shapes in any order",
         **dict.fromkeys(
             (
                 "lanes(out) * LINE_BITS // VECTOR_BITS",
@@ -117,13 +119,15 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         ),
     },
     "kernels/simd.py": {
-        "later != types.Omitted(None) and rows >= BUSY": "what is asked for changes no sum",
-        "tile.rows == 1 and lanes is None": "a loop, rolled or not",
+        "not isinstance(later, types.Omitted) and rows >= BUSY_ROWS": "this changes no sum",
+        "whole and tile.rows == 1": "a loop, rolled or not",
     },
     "kernels/unpacked.py": {
         "lead > 0": "of no terms, the sums that it starts from",
         "tile_width(block, columns - j) * block": "whole vectors, of which each one begun is taken",
         "range(0, columns, block)": "whole blocks",
+        "range(0, whole, panel)": "whole panels",
+        "4 if rows - r >= 4 else min(2, rows - r)": "the same rows in other tiles",
     },
     "kernels/rnn.py": {
         "forward.nbytes + backward.nbytes": "past the caches or not",

@@ -28,23 +28,22 @@ from .simd import (
     transpose_part,
 )
 
-HALF = WIDTH // 2
+HALF = WIDTH // 2  # of a panel; `multiply_between` begins at one or at the other
 PAIRS = WIDTH < 4
 THIN = 3 if PAIRS else 1  # rows for which a panel has too few sums to keep the CPU busy
 STREAM = 12 << 20  # bytes of packed weights that caches do not keep until they are used
 WRITTEN = 1 << 15  # elements that `multiply` writes before it goes on with other rows,
 TILES = 10  # but at least so many tiles of rows, for which it reads the weights once
+CHAINS = 8  # vectors of a tile of one row: enough sums to keep the CPU busy
 PACKED = 1 << 15  # elements that `multiply_packing` packs at once, or one panel if that is more
 
-
-ROW = 8  # vectors of a tile of one row
 panel_tile = tile_product(*((WIDTH, rows) for rows in range(1, ROWS + 1)))
 narrow_tile = tile_product(
     *((width, rows) for width in range(1, WIDTH) for rows in (1, 2, ROWS)),
     *((HALVED, rows) for rows in (1, 2, 2 * ROWS)),
 )
 thin_tile = tile_product(
-    *((width, 1) for width in range(1, ROW + 1)), *([(ROW // 2, 2)] if PAIRS else [])
+    *((width, 1) for width in range(1, CHAINS + 1)), *([(CHAINS // 2, 2)] if PAIRS else [])
 )
 
 
@@ -130,9 +129,9 @@ def multiply_thin(
     more those of whole fours of vectors; from the last tile to the first if `backwards`.
     """
     block = lanes(out)
-    across, tiles = ROW * block, (columns + ROW * block - 1) // (ROW * block)
+    across, tiles = CHAINS * block, (columns + CHAINS * block - 1) // (CHAINS * block)
     if rows > 1:
-        across, tiles = ROW // 2 * block, (columns + block - 1) // (ROW // 2 * block)
+        across, tiles = CHAINS // 2 * block, (columns + block - 1) // (CHAINS // 2 * block)
     for n in range(tiles if rows > 0 else 0):
         at = (tiles - 1 - n if backwards else n) * across
         left = columns - at

@@ -10,8 +10,8 @@ operations that activations need.  A Python number beside a vector takes the
 vector's own type.
 
 A `Tile` is ``rows x width`` vectors that stay in registers: the accumulators of a
-small matrix product.  `rank1` is its one step, ``tile[r][v] += x[r] * w[v]``, a
-fused multiply-add per vector.
+small matrix product.  A `tile_product` is a loop of one step, `rank1`: ``tile[r][v] +=
+x[r] * w[v]``, a fused multiply-add per vector.
 
 `VECTOR_BITS`, `WIDTH` and `ROWS` say what fits this CPU.
 """
@@ -57,8 +57,6 @@ FEATURES = cpu_features()
 HAS_FMA = ARM or "fma" in FEATURES or "avx512f" in FEATURES
 HAS_MASKS = "avx512f" in FEATURES
 VECTOR_BITS, WIDTH, ROWS = tile_shape(FEATURES, ARM)
-HALVED = 0  # the width of a tile of half vectors
-BUSY = 4  # rows of a tile that waits for nothing but its sums
 LINE_BITS = 512  # of a cache line
 # A vector is a cache line: memory takes it without reading it first.
 LINES = VECTOR_BITS == LINE_BITS
@@ -678,6 +676,9 @@ fold_max = _define_fold(lambda builder, a, b: builder.select(builder.fcmp_ordere
 
 # --- tiles --------------------------------------------------------------------------
 
+HALVED = 0  # the width of a tile of one half vector
+BUSY_ROWS = 4  # of a tile that waits for nothing but its sums
+
 
 @intrinsic(prefer_literal=True)
 def tile_zero(typingctx, p, width, rows):
@@ -710,8 +711,6 @@ def _load_weights(builder, tile, w, panel, lanes=None):
 
     lanes : for each vector those that there are, if not all.
     """
-    if tile.rows == 1 and lanes is None:
-        _keep_rolled(builder)
     weights = []
     for v in range(tile.width):
         begin = builder.mul(panel, panel.type(v // WIDTH))
@@ -737,7 +736,10 @@ def _add_rank1(builder, tile, registers, weights, x, x_row):
 
 @intrinsic
 def rank1(typingctx, tile, w, x, x_row):
-    """``tile[r][v] + x[r] * w[v]``: `w` a row of vectors, ``x[r]`` at ``x + r * x_row``."""
+    """``tile[r][v] + x[r] * w[v]`` for a tile within a panel.
+
+    `w` is a row of vectors, ``x[r]`` at ``x + r * x_row``.
+    """
 
     def codegen(context, builder, sig, args):
         registers, w, x, x_row = args
@@ -826,33 +828,38 @@ def tile_product(*shapes, whole=True):
         width, rows, *operands = args
         out, later = sig.args[2], sig.args[-2]
         chosen = builder.add(builder.shl(width, width.type(8)), rows)
-        end = builder.append_basic_block("end")
-        choice = builder.switch(chosen, end)
+        end, other = (builder.append_basic_block(name) for name in ("end", "other"))
+        choice = builder.switch(chosen, other)
         for width, rows in shapes:
             block = builder.append_basic_block("tile")
             choice.add_case(chosen.type((width << 8) + rows), block)
             with builder.goto_block(block):
                 tile = _tile(out.vector, width, rows)
-                asks = later != types.Omitted(None) and rows >= BUSY
+                asks = not isinstance(later, types.Omitted) and rows >= BUSY_ROWS
                 _multiply_tile(builder, tile, whole, asks, *operands)
                 builder.branch(end)
+        with builder.goto_block(other):
+            call_intrinsic(builder, "llvm.trap", ir.VoidType(), [])
+            builder.unreachable()
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     @intrinsic
     def multiply_tile(
         typingctx, width, rows, out, out_row, start, start_row, kept, columns, x, x_row,
-        w, w_row, depth, later=None, step=0,
+        w, w_row, depth, later=None, step=None,
     ):  # fmt: skip
-        """``out = start + x @ w`` for the rows of a tile.
+        """``out = start + x @ w`` for a tile of `width` and `rows`, which is one of the shapes.
 
-        Its vectors beyond `WIDTH` are those of a next panel, which begins after all rows of `w`.
+        Unless `kept`, `start` stands for zeros and is not read; of each row at most `columns` are
+        read and written.  Rows of weights lie `w_row` apart; beyond `WIDTH` vectors they are those
+        of the next panel, which begins after all rows of this one.
 
         later, step : `depth` lines, from `later` on and `step` elements apart, that will be read
             later: asked for by a tile that has sums enough to wait for nothing else.
         """
         n = types.intp
-        ahead = (later, n) if later is not None else (types.Omitted(None), types.Omitted(0))
+        ahead = (later, n) if later is not None else (types.Omitted(None),) * 2
         sig = types.void(n, n, out, n, start, n, types.boolean, n, x, n, w, n, n, *ahead)
         return sig, codegen
 
@@ -876,6 +883,8 @@ def _multiply_tile(
     lanes = None if whole else _tile_lanes(builder, tile, columns)
     panels_apart = builder.mul(depth, w_row)
     with cgutils.for_range(builder, depth) as loop:
+        if whole and tile.rows == 1:
+            _keep_rolled(builder)
         w_k = _offset(builder, w, builder.mul(loop.index, w_row))
         x_k = _offset(builder, x, loop.index)
         weights = _load_weights(builder, tile, w_k, panels_apart, lanes)

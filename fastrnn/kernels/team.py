@@ -338,9 +338,11 @@ def _come(team):
     return rank, phase, _members(team, phase)
 
 
-@leaf
+@inline
 def join(team, places):
     """Rank of this thread, the phase in which it begins, and that phase's members.
+
+    Inline, since a helper runs the function that `_this_call` stands in.
 
     places : for how many there are places, the leader's included; 1 without a team, 0 for a
         helper.

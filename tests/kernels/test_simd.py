@@ -318,16 +318,17 @@ def test_tiles(dtype: Any, view: Any) -> None:
 @cache
 def tile_sums(shape, whole):
     width, rows = shape
-    others = [(3, 1), (WIDTH, 5)]
+    others = [(8, 1), (WIDTH, 5)]
     multiply_tile = tile_product(others[0], shape, others[1], whole=whole)
 
     @njit(error_model="numpy")
-    def function(out, row, start, kept, columns, x, depth, w, w_row, later):
+    def function(out, row, start, start_row, kept, columns, x, x_row, w, w_row, depth, later):
         out, start, x, w = widest(out), widest(start), widest(x), widest(w)
-        multiply_tile(
-            width, rows, out, row, start, row, kept, columns, x, depth, w, w_row, depth,
-            out + later, later,
-        )  # fmt: skip
+        for _ in range(2):
+            multiply_tile(
+                width, rows, out, row, start, start_row, kept, columns, x, x_row, w, w_row, depth,
+                out + later, later,
+            )  # fmt: skip
 
     return function
 
@@ -356,11 +357,13 @@ def test_products_of_tiles(dtype: Any, shape: tuple[int, int], kept: bool) -> No
         if panels == 1:
             products += [(False, guarded_copy(w[:, :columns]), columns, 0)]
         for whole, weights, w_row, later in products:
-            out, old = (guarded((rows - 1) * row + columns, dtype) for _ in range(2))
-            rows_in(old, (rows, columns), row)[...] = start[:, :columns]
+            out, old = (guarded((rows - 1) * r + columns, dtype) for r in (row, row + 2))
+            rows_in(old, (rows, columns), row + 2)[...] = start[:, :columns]
+            terms = guarded_copy(np.pad(x, ((0, 0), (0, 2)), constant_values=np.nan))
             tile_sums(shape, whole)(
-                out, row, old, kept, columns, guarded_copy(x), depth, weights, w_row, later
-            )
+                out, row, old, row + 2, kept, columns, terms, depth + 2, weights, w_row, depth,
+                later,
+            )  # fmt: skip
             assert np.array_equal(rows_in(out, (rows, columns), row), expected)
             assert_untouched(out, (rows, columns), row)
 
