@@ -25,11 +25,13 @@ class BestPeer:
     param_names = ("cell", "task", "dtype", "D,H,B,T")
     unit = "best peer / fastrnn"
 
+    @timing.pinned(1)
     def setup(self, *_: Any) -> None:
         self.libraries = peers.installed(1)[0]
         if not self.libraries:
             raise NotImplementedError(f"none of {', '.join(PEERS)} is installed")
 
+    @timing.pinned(1)
     def track_best_peer(self, cell: str, task: str, dtype: str, sizes: str) -> float:
         row = bench.layer_row(
             cell, task, dtype, sizes_of(sizes), [peers.Fastrnn(1), *self.libraries], 1, SECONDS
@@ -46,6 +48,7 @@ class Rate:
     param_names = BestPeer.param_names
     unit = "% of FMA rate"
 
+    @timing.pinned(1)
     def track_rate(self, cell: str, task: str, dtype: str, sizes: str) -> float:
         row = bench.layer_row(cell, task, dtype, sizes_of(sizes), [peers.Fastrnn(1)], 1, SECONDS)
         if row.wrong:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import fastrnn
-from fastrnn import peers
+from fastrnn import peers, timing
 
 DTYPES = ["float32", "float64"]
 CELLS = ["rnn", "lstm"]
@@ -53,6 +54,7 @@ class Timed:
     """Base of the ``time_`` benchmarks: a subclass makes what is called, `setup` does the rest.
 
     asv runs `setup` before every call; it acts once, and sets how many calls are a sample.
+    Meanwhile the process stays on one core: not every peer lets its threads be counted.
     """
 
     rounds = 1
@@ -65,12 +67,17 @@ class Timed:
         raise NotImplementedError
 
     def setup(self, *params: Any) -> None:
+        self.place = ExitStack()
+        self.place.enter_context(timing.pinned(1))
         if self.ready == params:
             return
         self.run = self.make(*params)
         seconds = min(self.seconds() for _ in range(3))
         self.number = max(1, round(SAMPLE / seconds))
         self.ready = params
+
+    def teardown(self, *params: Any) -> None:
+        self.place.close()
 
     def seconds(self) -> float:
         start = time.perf_counter()
