@@ -825,9 +825,8 @@ def tile_product(*shapes, whole=True):
     """
 
     def codegen(context, builder, sig, args):
-        width, rows, *operands = args
         out, later = sig.args[2], sig.args[-2]
-        chosen = builder.add(builder.shl(width, width.type(8)), rows)
+        chosen = builder.add(builder.shl(args[0], args[0].type(8)), args[1])
         end, other = (builder.append_basic_block(name) for name in ("end", "other"))
         choice = builder.switch(chosen, other)
         for width, rows in shapes:
@@ -836,7 +835,7 @@ def tile_product(*shapes, whole=True):
             with builder.goto_block(block):
                 tile = _tile(out.vector, width, rows)
                 asks = not isinstance(later, types.Omitted) and rows >= BUSY_ROWS
-                _multiply_tile(builder, tile, whole, asks, *operands)
+                _multiply_tile(builder, tile, whole, asks, *args[2:])
                 builder.branch(end)
         with builder.goto_block(other):
             call_intrinsic(builder, "llvm.trap", ir.VoidType(), [])
@@ -876,8 +875,8 @@ def _multiply_tile(
     builder, tile, whole, asks,
     out, out_row, start, start_row, kept, columns, x, x_row, w, w_row, depth, later, step,
 ):  # fmt: skip
-    total = cgutils.alloca_once(builder, _registers_ir(tile))
-    builder.store(_zeros(tile), total)
+    """Emit the product of one tile, as `multiply_tile` describes it."""
+    total = cgutils.alloca_once_value(builder, _zeros(tile))
     with builder.if_then(kept):
         builder.store(_load_tile(builder, tile, start, start_row, columns), total)
     lanes = None if whole else _tile_lanes(builder, tile, columns)
