@@ -23,7 +23,7 @@ import numpy as np
 import fastrnn
 
 from . import peers, reference
-from .kernels.simd import ROWS, WIDTH
+from .kernels.cpu import ROWS, WIDTH
 from .peers import Fastrnn, Peer, Problem, Reference, Results, Task
 from .selftest import cpu_name
 from .timing import least_times, peak_task, pinned

@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 
 from .checks import Array
+from .kernels.cpu import LINE_BITS, VECTOR_BITS, WIDTH
 from .kernels.gradients import DEPTH, SUMS
 from .kernels.linear import PACKED
-from .kernels.simd import LINE_BITS, VECTOR_BITS, WIDTH
 from .kernels.unpacked import STRIP
 
 CACHE_LINE = LINE_BITS // 8  # bytes; vectors that cross a line load at half the speed

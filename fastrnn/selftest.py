@@ -27,8 +27,8 @@ import fastrnn
 
 from . import reference
 from .checks import Array
+from .kernels import cpu
 from .kernels import lstm as lstm_kernels
-from .kernels import simd
 from .lstm import HEAD_KEYS as LSTM_HEAD
 from .lstm import KEYS as LSTM_KEYS
 from .peers import last_cell_gradient
@@ -252,17 +252,17 @@ def machine() -> dict[str, str]:
     """What the kernels are compiled for, by whom, and where they are kept."""
     target = os.environ.get("NUMBA_CPU_NAME") or llvmlite.binding.get_host_cpu_name()
     known = ["avx512f", "avx2", "avx", "fma", "sse4.2", "sse2", "neon", "prefer-256-bit"]
-    features = [name for name in known if name in simd.FEATURES]
-    bits = simd.VECTOR_BITS
-    fused = "fused multiply-add" if simd.HAS_FMA else "no fused multiply-add"
-    masks = "masked loads and stores" if simd.HAS_MASKS else "no masks"
+    features = [name for name in known if name in cpu.FEATURES]
+    bits = cpu.VECTOR_BITS
+    fused = "fused multiply-add" if cpu.HAS_FMA else "no fused multiply-add"
+    masks = "masked loads and stores" if cpu.HAS_MASKS else "no masks"
     folder = lstm_kernels.lstm_forward.stats.cache_path
     return {
         "CPU": f"{cpu_name()}, compiled for {target}",
         "features": " ".join(features),
         "in use": f"{fused}, {masks}",
         "vector": f"{bits} bits: {bits // 32} of float32, {bits // 64} of float64",
-        "tile": f"{simd.ROWS} rows of {simd.WIDTH} vectors",
+        "tile": f"{cpu.ROWS} rows of {cpu.WIDTH} vectors",
         "versions": f"numba {numba.__version__}, numpy {np.__version__}, "
         f"llvmlite {llvmlite.__version__}, Python {platform.python_version()}",
         "cache": folder or "none: the kernels are compiled in every process",

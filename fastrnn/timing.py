@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from .kernels.cpu import ROWS, VECTOR_BITS, WIDTH
 from .kernels.peak import repeat_tile
-from .kernels.simd import ROWS, VECTOR_BITS, WIDTH
 from .packing import aligned
 
 BATCH = 1e-3  # seconds that calls are timed in one piece, if one call is shorter

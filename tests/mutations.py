@@ -31,7 +31,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from queue import SimpleQueue
 
-from fastrnn.kernels import simd
+from fastrnn.kernels import cpu
 
 ROOT = Path(__file__).parents[1]
 CPU_SECONDS = 40, 300, 900  # for the first tests, and so on; longer is an endless loop
@@ -70,8 +70,11 @@ PARTS: tuple[tuple[str, int, dict[str, str], list[str]], ...] = (
     ("kernels/gradients.py", 8,
      {"": "tests/kernels/test_gradients.py -k 'f64 or passes'"}, [RNN, ALL]),
     ("kernels/activations.py", 16, {"": "tests/kernels/test_activations.py"}, [RNN, ALL]),
-    ("kernels/simd.py", 20, {"": "tests/kernels/test_simd.py"},
-     ["tests/kernels/test_linear.py -k f64", ALL]),
+    ("kernels/emit.py", 6, {"": "tests/kernels/test_simd.py tests/kernels/test_tiles.py"},
+     ["tests/kernels/test_transposition.py tests/kernels/test_linear.py -k f64", ALL]),
+    *((f"kernels/{name}.py", count, {"": f"tests/kernels/test_{name}.py"},
+       ["tests/kernels/test_linear.py -k f64", ALL])
+      for name, count in (("simd", 8), ("tiles", 8), ("transposition", 4))),
     ("rnn.py", 8, {"": RNN}, [API]),
     ("lstm.py", 10, {"": LSTM}, [API]),
     ("head.py", 4, {"": f"{SEQUENCES} -k sequence_as"}, [API]),
@@ -98,8 +101,17 @@ SKIPPED |= {"STREAM", "finish_streams", "is_short", "SHORT_ROWS", "LARGE_ROWS", 
 SKIPPED |= {"CHUNK_ROWS", "PACKING", "FEW", "FEW_BACK", "NEAR", "APART", "_keep_rolled"}
 SKIPPED |= {"WOKEN_WORK", "AWAKE_WORK", "STEP_WORK", "_crew", "PATIENCE", "BRIEFLY", "HOT"}
 SKIPPED |= {"_say_nothing", "WRITTEN", "TILES", "AGAIN", "CROWDED", "SMALL", "EXCHANGE"}
-SKIPPED |= {"_prefetch", "BUSY_ROWS", "LINGER", "RELAXED", "WORD", "_pause", "asked"}
-PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(simd, name)}
+SKIPPED |= {
+    "prefetch",
+    "emit.prefetch",
+    "BUSY_ROWS",
+    "LINGER",
+    "RELAXED",
+    "WORD",
+    "_pause",
+    "asked",
+}
+PRESENT = {name for name in ("HAS_FMA", "HAS_MASKS") if getattr(cpu, name)}
 # Expressions whose other values give the same results, by file.
 EQUIVALENT: dict[str, dict[str, str]] = {
     "kernels/linear.py": {
@@ -118,7 +130,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "what is asked for changes no sum",
         ),
     },
-    "kernels/simd.py": {
+    "kernels/tiles.py": {
         "not isinstance(later, types.Omitted) and rows >= BUSY_ROWS": "this changes no sum",
         "whole and tile.rows == 1": "a loop, rolled or not",
     },

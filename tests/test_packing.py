@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fastrnn import packing
 from fastrnn.kernels import lstm, rnn
+from fastrnn.kernels.cpu import VECTOR_BITS, WIDTH
 from fastrnn.kernels.gradients import DEPTH, SUMS
-from fastrnn.kernels.simd import VECTOR_BITS, WIDTH
 from fastrnn.kernels.team import ALONE
 from tests.cells import LSTM, RNN
 from tests.kernels.test_gradients import passes

@@ -5,8 +5,9 @@ rounding errors grow with the rows of a pass and the number of passes, not with 
 """
 
 from ._jit import inline, part
+from .cpu import WIDTH
 from .linear import add_row, add_rows, panels_space, transpose, zero_row
-from .simd import WIDTH, lanes
+from .simd import lanes
 from .unpacked import multiply_back
 
 DEPTH = 512  # rows of a pass, at most: a packed panel stays in L2

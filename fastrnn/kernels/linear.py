@@ -11,22 +11,10 @@ Operands are described in elements: ``_row`` from one row to the next.
 """
 
 from ._jit import inline, leaf, part
-from .simd import (
-    HALVED,
-    LINE_BITS,
-    ROWS,
-    VECTOR_BITS,
-    WIDTH,
-    lanes,
-    load,
-    paneled,
-    pointer,
-    store,
-    store_full,
-    tile_product,
-    transpose_block,
-    transpose_part,
-)
+from .cpu import LINE_BITS, ROWS, VECTOR_BITS, WIDTH
+from .simd import lanes, load, paneled, pointer, store, store_full
+from .tiles import HALVED, tile_product
+from .transposition import transpose_block, transpose_part
 
 HALF = WIDTH // 2  # of a panel; `multiply_between` begins at one or at the other
 PAIRS = WIDTH < 4

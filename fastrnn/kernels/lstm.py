@@ -9,6 +9,7 @@ that of Gers, Schmidhuber & Cummins (2000), Neural Computation 12(10).
 
 from ._jit import inline, kernel, leaf, part
 from .activations import sigmoid, tanh
+from .cpu import ROWS, WIDTH
 from .gradients import sum_gradients
 from .head import predict
 from .linear import (
@@ -29,8 +30,6 @@ from .linear import (
     zero_row,
 )
 from .simd import (
-    ROWS,
-    WIDTH,
     align,
     distance,
     finish_streams,
@@ -43,10 +42,10 @@ from .simd import (
     pointer,
     store,
     streamed,
-    tile_product,
     widen,
 )
 from .team import NEVER, join, leave, meet, share, shares
+from .tiles import tile_product
 
 GATES = 4
 GATE_I, GATE_F, GATE_G, GATE_O = range(GATES)

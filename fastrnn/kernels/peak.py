@@ -1,7 +1,9 @@
 """The rate of fused multiply-adds that a full tile reaches on data in the first-level cache."""
 
 from ._jit import kernel
-from .simd import ROWS, WIDTH, pointer, rank1, tile_columns, tile_store, tile_zero
+from .cpu import ROWS, WIDTH
+from .simd import pointer
+from .tiles import rank1, tile_columns, tile_store, tile_zero
 
 
 @kernel

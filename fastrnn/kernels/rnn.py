@@ -8,6 +8,7 @@ Source: Elman (1990), Cognitive Science 14(2), with tanh units.
 
 from ._jit import inline, kernel, part
 from .activations import tanh
+from .cpu import ROWS, WIDTH
 from .gradients import sum_gradients
 from .head import predict
 from .linear import (
@@ -24,19 +25,7 @@ from .linear import (
     transpose,
     zero_row,
 )
-from .simd import (
-    ROWS,
-    WIDTH,
-    align,
-    finish_streams,
-    lanes,
-    load,
-    padded,
-    paneled,
-    pointer,
-    store,
-    streamed,
-)
+from .simd import align, finish_streams, lanes, load, padded, paneled, pointer, store, streamed
 from .team import NEVER, join, leave, meet, share, shares
 
 

@@ -5,6 +5,7 @@ in the same order as those of `rnn` and `lstm`, and so the bits are the same.
 """
 
 from ._jit import inline, kernel, part
+from .cpu import ROWS
 from .gradients import sum_gradients
 from .head import softmax_each
 from .linear import add_row, copy_or_zero, copy_row, reverse_axes, transpose, zero_row
@@ -15,7 +16,7 @@ from .rnn import runs
 from .rnn import step_backward as rnn_step_backward
 from .rnn import step_forward as rnn_step_forward
 from .rnn import weight_gradients as rnn_weight_gradients
-from .simd import ROWS, align, lanes, padded, pointer
+from .simd import align, lanes, padded, pointer
 from .team import NEVER, join, leave, meet, share
 from .unpacked import multiply_back, multiply_unpacked
 

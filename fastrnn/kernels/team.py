@@ -39,7 +39,8 @@ from numba.core import cgutils, types
 from numba.core.extending import intrinsic
 
 from ._jit import inline, kernel, leaf, part
-from .simd import ARM, call_intrinsic
+from .cpu import ARM
+from .emit import call_intrinsic
 
 ALONE = 0  # no team in this call
 NEVER = None  # no team in any call of a kernel, which is compiled without

@@ -6,23 +6,15 @@ of it are packed when their turn comes.  Sums take their terms in the same order
 """
 
 from ._jit import leaf, part
+from .cpu import WIDTH
 from .linear import (
     multiply_columns,
     multiply_packing,
     tile_width,
     transpose,
 )
-from .simd import (
-    WIDTH,
-    before_line,
-    lanes,
-    rank_block,
-    tile_columns,
-    tile_load,
-    tile_product,
-    tile_store,
-    tile_zero,
-)
+from .simd import before_line, lanes
+from .tiles import rank_block, tile_columns, tile_load, tile_product, tile_store, tile_zero
 
 FEW = 8  # rows for which packing does not pay
 FEW_BACK = 16  # the same on the way back; beyond `FEW`, for columns of whole panels only

@@ -102,7 +102,7 @@ def product_loops(code: str) -> Iterator[str]:
 
 def check(code: str, dtype: str) -> str:
     """Assert what the module promises; returns what the kernel's product loops are made of."""
-    from fastrnn.kernels.simd import ROWS, WIDTH
+    from fastrnn.kernels.cpu import ROWS, WIDTH
 
     calls = Counter(re.findall(r"^\tbl\t(\S+)", code, re.MULTILINE))
     assert calls
@@ -135,10 +135,10 @@ def main() -> None:
     options = parser.parse_args()
     pretend(options.cpu)
 
-    from fastrnn.kernels import simd
+    from fastrnn.kernels import cpu
 
-    assert (simd.ARM, simd.HAS_FMA, simd.VECTOR_BITS) == (True, True, 128)
-    simd.ROWS = options.rows or simd.ROWS
+    assert (cpu.ARM, cpu.HAS_FMA, cpu.VECTOR_BITS) == (True, True, 128)
+    cpu.ROWS = options.rows or cpu.ROWS
     dtypes = [options.dtype] if options.dtype else ["float32", "float64"]
     # All of them first: what has been compiled for ARM cannot be called.
     for dtype, found in [(dtype, signatures(dtype)) for dtype in dtypes]:

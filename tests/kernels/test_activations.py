@@ -17,7 +17,8 @@ from fastrnn.kernels.activations import (
     softmax_columns,
     tanh_array,
 )
-from fastrnn.kernels.simd import HAS_FMA, VECTOR_BITS, lanes, load, pointer, store
+from fastrnn.kernels.cpu import HAS_FMA, VECTOR_BITS
+from fastrnn.kernels.simd import lanes, load, pointer, store
 from tests.kernels.guards import assert_untouched, guarded, guarded_copy
 from tests.problems import normal
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from fastrnn import reference
 from fastrnn.kernels import lstm, rnn
-from fastrnn.kernels.simd import VECTOR_BITS, pointer, widen
+from fastrnn.kernels.cpu import VECTOR_BITS
+from fastrnn.kernels.simd import pointer, widen
 from tests.compare import assert_close
 from tests.kernels.guards import assert_untouched, guarded
 from tests.problems import normal

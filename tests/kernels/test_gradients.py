@@ -11,8 +11,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from fastrnn.kernels import gradients
+from fastrnn.kernels.cpu import VECTOR_BITS, WIDTH
 from fastrnn.kernels.gradients import DEPTH, SUMS
-from fastrnn.kernels.simd import VECTOR_BITS, WIDTH, pointer
+from fastrnn.kernels.simd import pointer
 from fastrnn.packing import gradients_size
 from tests.kernels.guards import assert_untouched, guarded, guarded_copy
 

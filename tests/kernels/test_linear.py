@@ -13,7 +13,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from fastrnn.kernels import linear
-from fastrnn.kernels.simd import VECTOR_BITS, WIDTH, pointer
+from fastrnn.kernels.cpu import VECTOR_BITS, WIDTH
+from fastrnn.kernels.simd import pointer
 from tests.kernels.guards import assert_untouched, guarded, guarded_copy, rows_in
 
 Array = NDArray[Any]

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastrnn.kernels.cpu import ROWS, VECTOR_BITS, WIDTH
 from fastrnn.kernels.peak import repeat_tile
-from fastrnn.kernels.simd import ROWS, VECTOR_BITS, WIDTH
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,4 +1,4 @@
-"""Vectors and tiles lane by lane: tails of every length, numbers as operands, the CPU's shapes."""
+"""Pointers and vectors lane by lane: tails of every length, numbers as operands."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pytest
 from numba import njit
 from numpy.typing import NDArray
 
 from fastrnn.kernels import simd
+from fastrnn.kernels.cpu import HAS_FMA, WIDTH
 from fastrnn.kernels.simd import (
-    HALVED,
-    HAS_FMA,
-    ROWS,
-    VECTOR_BITS,
-    WIDTH,
     absolute,
     add_exponent,
     broadcast,
@@ -29,50 +24,18 @@ from fastrnn.kernels.simd import (
     fold_sum,
     load,
     load_full,
-    narrow,
     padded,
     paneled,
-    pointer,
     polynomial,
-    rank1,
     select_less,
     store,
     store_full,
-    tile_columns,
-    tile_load,
-    tile_product,
-    tile_store,
-    tile_zero,
-    transpose_block,
-    transpose_part,
 )
-from tests.kernels.guards import assert_untouched, guarded, guarded_copy, rows_in
+from tests.kernels.guards import assert_untouched, guarded, guarded_copy
+from tests.kernels.views import HUGE, each_type, each_width, lanes
 from tests.problems import normal
 
 Array = NDArray[Any]
-
-HUGE = (2**31 - 1, 2**31, 2**32, 2**33 + 1)  # elements of a row: 32 bits do not hold all
-
-each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
-
-
-@njit(inline="always")
-def widest(array):
-    return pointer(array)
-
-
-@njit(inline="always")
-def half(array):
-    return narrow(pointer(array))
-
-
-VIEWS = {widest: 1, half: 2}
-each_width = pytest.mark.parametrize("view", VIEWS, ids=["widest", "half"])
-
-
-def lanes(dtype: Any, view: Any = widest) -> int:
-    """Elements in a vector that is read through this view of an array."""
-    return VECTOR_BITS // 8 // np.dtype(dtype).itemsize // VIEWS[view]
 
 
 # --- memory -----------------------------------------------------------------------------
@@ -274,174 +237,3 @@ def test_padded(dtype: Any, view: Any) -> None:
     for columns in range(2 * panel):
         expected = -(-columns // n) * n, n, -(-columns // panel) * panel
         assert round_up(view)(np.zeros(1, dtype), columns) == expected
-
-
-# --- tiles ------------------------------------------------------------------------------
-
-
-@cache
-def tile_products(view):
-    @njit(error_model="numpy")
-    def function(source, out, out_row, w, x, x_row, depth, columns):
-        """``source + x @ w``, three rows of a panel."""
-        tile = tile_zero(view(out), WIDTH, 3)
-        tile = tile_load(tile, view(source), out_row, columns)
-        for k in range(depth):
-            tile = rank1(tile, view(w) + k * tile_columns(tile), view(x) + k, x_row)
-        tile_store(tile, view(out), out_row, columns)
-
-    return function
-
-
-@each_type
-@each_width
-def test_tiles(dtype: Any, view: Any) -> None:
-    n = lanes(dtype, view)
-    across, depth = WIDTH * n, 5
-    row = across + 3
-    rng = np.random.default_rng(0)
-    x, w, old = (
-        rng.integers(-4, 5, shape).astype(dtype)
-        for shape in ((3, depth), (depth, across), (3, across))
-    )
-    for columns in (1, n - 1, n, across - n, across - n + 1, across):
-        expected = (old + x @ w)[:, :columns]
-        source, out = guarded(2 * row + columns, dtype), guarded(2 * row + columns, dtype)
-        rows_in(source, (3, columns), row)[...] = old[:, :columns]
-        tile_products(view)(
-            source, out, row, guarded_copy(w), guarded_copy(x), depth, depth, columns
-        )
-        assert np.array_equal(rows_in(out, (3, columns), row), expected)
-        assert_untouched(out, (3, columns), row)
-
-
-@cache
-def tile_sums(shape, whole):
-    width, rows = shape
-    others = [(8, 1), (WIDTH, 5)]
-    multiply_tile = tile_product(others[0], shape, others[1], whole=whole)
-
-    @njit(error_model="numpy")
-    def function(out, row, start, start_row, kept, columns, x, x_row, w, w_row, depth, later):
-        out, start, x, w = widest(out), widest(start), widest(x), widest(w)
-        for _ in range(2):
-            multiply_tile(
-                width, rows, out, row, start, start_row, kept, columns, x, x_row, w, w_row, depth,
-                out + later, later,
-            )  # fmt: skip
-
-    return function
-
-
-@each_type
-@pytest.mark.parametrize(
-    "shape", [(HALVED, 2 * ROWS), (1, 2), (WIDTH, 3), (WIDTH, ROWS), (2 * WIDTH - 1, 1)], ids=str
-)
-@pytest.mark.parametrize("kept", [True, False])
-def test_products_of_tiles(dtype: Any, shape: tuple[int, int], kept: bool) -> None:
-    width, rows = shape
-    across = width * lanes(dtype) if width != HALVED else lanes(dtype, half)
-    depth, panel = 5, WIDTH * lanes(dtype)
-    panels = -(-across // panel)
-    rng = np.random.default_rng(0)
-    x, w, start = (
-        rng.integers(-4, 5, shape).astype(dtype)
-        for shape in ((rows, depth), (depth, panels * panel), (rows, across))
-    )
-    packed = guarded_copy(w.reshape(depth, panels, panel).swapaxes(0, 1))
-    row = across + 3
-    for columns in (1, across - 1, across):
-        expected = ((start if kept else 0) + x @ w[:, :across])[:, :columns]
-        # Where lines are asked for, nothing need be there.
-        products = [(True, packed, panel, at) for at in (0, 1 << 20, 1 << 42, -(1 << 42))]
-        if panels == 1:
-            products += [(False, guarded_copy(w[:, :columns]), columns, 0)]
-        for whole, weights, w_row, later in products:
-            out, old = (guarded((rows - 1) * r + columns, dtype) for r in (row, row + 2))
-            rows_in(old, (rows, columns), row + 2)[...] = start[:, :columns]
-            terms = guarded_copy(np.pad(x, ((0, 0), (0, 2)), constant_values=np.nan))
-            tile_sums(shape, whole)(
-                out, row, old, row + 2, kept, columns, terms, depth + 2, weights, w_row, depth,
-                later,
-            )  # fmt: skip
-            assert np.array_equal(rows_in(out, (rows, columns), row), expected)
-            assert_untouched(out, (rows, columns), row)
-
-
-@cache
-def block(view):
-    @njit(error_model="numpy")
-    def function(source, source_row, out, out_row):
-        transpose_block(view(source), source_row, view(out), out_row)
-
-    return function
-
-
-@cache
-def block_part(view):
-    @njit(error_model="numpy")
-    def function(source, source_row, rows, columns, out, out_row, stored):
-        transpose_part(view(source), source_row, rows, columns, view(out), out_row, stored)
-
-    return function
-
-
-@each_type
-@each_width
-def test_transposed_blocks(dtype: Any, view: Any) -> None:
-    n = lanes(dtype, view)
-    if n == 1:
-        pytest.skip("a square of one lane has nothing to exchange")
-    matrix = normal((n, n), dtype)
-    for rows in range(n + 1):
-        for columns in range(n + 1):
-            for stored in {rows, n}:
-                source = guarded(max(rows * (n + 2) - 2 - (n - columns), 0), dtype)
-                out = guarded(max(columns * (n + 3) - 3 - (n - stored), 0), dtype)
-                rows_in(source, (rows, columns), n + 2)[...] = matrix[:rows, :columns]
-                block_part(view)(source, n + 2, rows, columns, out, n + 3, stored)
-                result = rows_in(out, (columns, stored), n + 3)
-                assert np.array_equal(result[:, :rows], matrix[:rows, :columns].T)
-                assert not result[:, rows:].any()
-                assert_untouched(out, (columns, stored), n + 3)
-    out = guarded(n * (n + 3) - 3, dtype)
-    block(view)(guarded_copy(matrix), n, out, n + 3)
-    assert np.array_equal(rows_in(out, (n, n), n + 3), matrix.T)
-    assert_untouched(out, (n, n), n + 3)
-
-
-# --- the CPU ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("features", "arm", "shape", "registers"),
-    [
-        ("sse2", False, (128, 2, 4), 16),
-        ("sse2 avx", False, (256, 2, 6), 16),
-        ("sse2 avx avx2 fma", False, (256, 2, 6), 16),
-        ("avx avx2 fma avx512f avx512vl", False, (512, 4, 6), 32),
-        ("avx avx2 fma avx512f prefer-256-bit", False, (256, 4, 6), 32),
-        ("neon", True, (128, 4, 6), 32),
-        ("", False, (128, 2, 4), 16),
-    ],
-)
-def test_tile_shape(features: str, arm: bool, shape: tuple[int, int, int], registers: int) -> None:
-    bits, width, rows = simd.tile_shape(frozenset(features.split()), arm)
-    assert (bits, width, rows) == shape
-    # The accumulators, one row of weights and a broadcast at once.
-    assert rows * width + width + 1 <= registers
-
-
-def test_features_are_those_numba_compiles_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simd.config, "CPU_FEATURES", "+avx,-fma,+sse2")
-    assert simd.cpu_features() == {"avx", "sse2"}
-    monkeypatch.setattr(simd.config, "CPU_FEATURES", "")
-    assert simd.cpu_features() == frozenset()
-    monkeypatch.setattr(simd.config, "CPU_FEATURES", None)
-    host = simd.llvm.get_host_cpu_features()
-    assert simd.cpu_features() == {name for name, there in host.items() if there}
-
-
-def test_this_cpu() -> None:
-    assert (VECTOR_BITS, WIDTH, ROWS) == simd.tile_shape(simd.FEATURES, simd.ARM)
-    assert HAS_FMA or not simd.ARM

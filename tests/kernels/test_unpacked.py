@@ -15,7 +15,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from fastrnn.kernels import unpacked
-from fastrnn.kernels.simd import VECTOR_BITS, WIDTH, pointer
+from fastrnn.kernels.cpu import VECTOR_BITS, WIDTH
+from fastrnn.kernels.simd import pointer
 from fastrnn.packing import CACHE_LINE, aligned, panels_size
 from tests.kernels.guards import assert_untouched, guarded, rows_in
 
