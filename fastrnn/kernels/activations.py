@@ -67,11 +67,11 @@ expm1_tail = polynomial(
 
 
 @inline
-def expm1_reduced(x):
-    """``expm1(r)``, and a vector whose low bits are n."""
-    t = fma(x, LOG2_E, magic(x))
+def expm1_reduced(x, sign):
+    """``expm1(r)`` for ``sign x = n ln2 + r``, and a vector whose low bits are n."""
+    t = fma(x, sign * LOG2_E, magic(x))
     n = t - magic(x)
-    high = fma(n, -ln2_high(x), x)
+    high = fma(n, -ln2_high(x), sign * x)
     low = n * ln2_low(x)
     r = high - low
     # r itself is rounded; the sum starts again from its parts.
@@ -83,7 +83,7 @@ def exp(x):
     """At most 0.9 ulp, also where the result is subnormal."""
     x = select_less(x, lowest(x), lowest(x), x)
     x = select_less(highest(x), x, highest(x), x)
-    g, t = expm1_reduced(x)
+    g, t = expm1_reduced(x, 1.0)
     # In two steps: 2**n alone can be out of range, and a subnormal result is rounded once.
     half = fma(t - magic(x), 0.5, magic(x))
     rest = t - (half - magic(x))
@@ -107,10 +107,9 @@ exact_n = constant(float32=19.5, float64=48.5)
 @leaf
 def sigmoid(x):
     """``1 / (1 + e**-x)``, e**-x = 2**n (1 + g); at most 1.5 ulp, down to the subnormals."""
-    y = -x
-    y = select_less(y, -40.0, -40.0, y)
-    y = select_less(-lowest(x), y, -lowest(x), y)
-    g, t = expm1_reduced(y)
+    x = select_less(40.0, x, 40.0, x)
+    x = select_less(x, lowest(x), lowest(x), x)
+    g, t = expm1_reduced(x, -1.0)
     n = absolute(t - magic(x))
 
     one = select_less(n, exact_n(x), unit(x), outer_unit(x))
@@ -166,7 +165,7 @@ def tanh(x):
     scale = add_exponent(add_exponent(1.0, t), t)
     first = select_less(n, 0.5, h, 1.0)
     part = select_less(n, 0.5, h * excess, u - h)
-    return copysign(first - (part + part) / fma(scale, u + h, u - h), x)
+    return copysign(fma(part / fma(scale, u + h, u - h), -2.0, first), x)
 
 
 # --- softmax ------------------------------------------------------------------------

@@ -55,6 +55,12 @@ gates_tile = tile_product(*((width, 1) for width in range(2, PANEL + 1)))
 
 
 @leaf
+def hidden(o, c):
+    """The new hidden state, of the output gate and the new cell state."""
+    return o * tanh(c)
+
+
+@leaf
 def step_forward(
     rows, units, sums, between, more, more_between, row, gates, column, keep, c_prev, c, h
 ):  # fmt: skip
@@ -65,6 +71,9 @@ def step_forward(
     gates : the activated gates, `column` apart, written if `keep`; may be `sums`.
     c_prev, c : old and new cell state; the same memory is allowed.
     h : written.
+
+    Of several rows the gates come first, then all of `h`: a CPU does not look so far ahead that
+    it would begin a row while the one before waits for its last tanh.
     """
     for r in range(rows):
         z, z_more = sums + r * row, more + r * row
@@ -74,7 +83,6 @@ def step_forward(
         o = sigmoid(load_blocks(h, z + GATE_O * between, z_more + GATE_O * more_between, units))
 
         c_r = f * load(c_prev + r * column, units) + i * g
-        h_r = o * tanh(c_r)
 
         if keep:
             at = gates + r * GATES * column
@@ -83,7 +91,11 @@ def step_forward(
             store(at + GATE_G * column, g, units)
             store(at + GATE_O * column, o, units)
         store(c + r * column, c_r, units)
-        store(h + r * column, h_r, units)
+        store(h + r * column, hidden(o, c_r) if rows == 1 else o, units)
+    if rows > 1:
+        for r in range(rows):
+            h_r = h + r * column
+            store(h_r, hidden(load(h_r, units), load(c + r * column, units)), units)
 
 
 @leaf
@@ -264,27 +276,35 @@ def add_state_sums(rows, j0, j1, H, sums, apart, h_prev, w_h, backwards):
 
 
 @leaf
+def step_blocks(rows, units, j, H, sums, apart, gates, keep, c_prev, c, h):
+    """`step_forward` of more than one block and up to two, whose operations take turns."""
+    block = lanes(h)
+    row = GATES * block
+    sums_j = sums + j * GATES * apart
+    step_forward(
+        rows, units, sums_j, block, sums_j + row * apart, gate_width(sums, H - j - block), row,
+        widen(gates + j), H, keep, widen(c_prev + j), widen(c + j), widen(h + j),
+    )  # fmt: skip
+
+
+@leaf
 def pointwise_forward(rows, j0, j1, H, sums, apart, gates, keep, c_prev, c, h):
     """`step_forward` of units; `sums` as for `input_sums`, the others (rows, H).
 
     It comes after the products of all of them: a CPU that waits for one has the others to do.
-    Of two blocks at once the operations take turns, since it does not look so far ahead.
     """
     block = lanes(h)
     row = GATES * block
     j = j0
-    while j + block < j1:
-        sums_j = sums + j * GATES * apart
-        step_forward(
-            rows, min(2 * block, j1 - j), sums_j, block,
-            sums_j + row * apart, gate_width(sums, H - j - block), row,
-            widen(gates + j), H, keep, widen(c_prev + j), widen(c + j), widen(h + j),
-        )  # fmt: skip
+    while j + 2 * block <= j1:  # of whole blocks no lane is masked
+        step_blocks(rows, 2 * block, j, H, sums, apart, gates, keep, c_prev, c, h)
         j += 2 * block
     units = j1 - j
     sums_j = sums + j * GATES * apart
     width = gate_width(sums, units)
-    if units > block // 2:
+    if units > block:
+        step_blocks(rows, units, j, H, sums, apart, gates, keep, c_prev, c, h)
+    elif units > block // 2:
         step_forward(
             rows, units, sums_j, width, sums_j, width, row, gates + j, H, keep,
             c_prev + j, c + j, h + j,
