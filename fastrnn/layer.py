@@ -16,7 +16,7 @@ from numpy import ndarray
 from .checks import Array, Axes, checked, common_dtype, is_ready, ready, sequence, weights
 from .forks import await_before_forks, renew_after_forks
 from .kernels._jit import fixed, made
-from .kernels.team import ALONE, FEW_ROWS
+from .kernels.team import FEW_ROWS
 from .packing import aligned, backward_size, forward_size, padded
 from .threads import Crew, Threads, cpu_count, shared_threads
 from .workspace import Single, Weights, Workspace
@@ -289,9 +289,11 @@ class Layer(Single, ABC):
             ws.x = None
             unpacked = found.unpacked
             if unpacked is None:
-                self._run(ws.crew, self._kernels.forward, *first, x, found.forward, *ws.forward)
+                arguments = (*first, x, found.forward, *ws.forward)
+                self._run(ws.crew, self._kernels.forward, arguments)
             else:
-                self._run(ws.crew, self._kernels.short_forward, *first, x, *unpacked, *ws.short)
+                arguments = (*first, x, *unpacked, *ws.short)
+                self._run(ws.crew, self._kernels.short_forward, arguments)
             if ws.training:
                 ws.x, ws.weights = x.view(), found  # whose shape nobody changes
         if workspace is None:
@@ -353,15 +355,11 @@ class Layer(Single, ABC):
             ws.x = ws.weights = None
             unpacked = found.unpacked
             if unpacked is None:
-                self._run(
-                    ws.crew, self._kernels.backward,
-                    *last, x, ws.h, dh, found.backward, *ws.backward,
-                )  # fmt: skip
+                arguments = (*last, x, ws.h, dh, found.backward, *ws.backward)
+                self._run(ws.crew, self._kernels.backward, arguments)
             else:
-                self._run(
-                    ws.crew, self._kernels.short_backward,
-                    *last, x, ws.h, dh, *unpacked[: self._matrices], *ws.backward,
-                )  # fmt: skip
+                arguments = (*last, x, ws.h, dh, *unpacked[: self._matrices], *ws.backward)
+                self._run(ws.crew, self._kernels.short_backward, arguments)
         return dict(ws.gradients)
 
     def step(self, x_t: Any, state: Any) -> Array:
@@ -535,7 +533,7 @@ class Layer(Single, ABC):
             raise TypeError(
                 f"workspace is {type(workspace).__name__}; wanted what workspace(T, B) returned"
             )
-        if not workspace.belongs_to(self):
+        if workspace.layer() is not self:
             raise ValueError("workspace belongs to another layer; wanted one of this layer's")
         if (T, B) != workspace._sizes:
             raise ValueError(
@@ -548,12 +546,13 @@ class Layer(Single, ABC):
 
     def _pack(self, found: list[Array], room: Weights) -> None:
         """Pack weights for the forward and, when training, the backward products."""
-        self._run(self._packers, self._kernels.pack, *found, room.forward, room.backward)
+        arguments = (*found, room.forward, room.backward, *self._packers.alone)
+        self._run(self._packers, self._kernels.pack, arguments)
 
-    def _run(self, crew: Crew, kernel: Callable[..., None], *arguments: Any) -> None:
-        """Call a kernel in so many threads, if they can be had."""
+    def _run(self, crew: Crew, kernel: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        """Call a kernel in so many threads, if they can be had; see `Crew.alone`."""
         if crew.members == 1:
-            kernel(*arguments, ALONE, 1)
+            kernel(*arguments)
         else:
             self._threads = threads = shared_threads()  # which somebody has to keep
             threads.lead(kernel, arguments, crew)

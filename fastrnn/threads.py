@@ -47,6 +47,11 @@ class Crew(NamedTuple):
     members: int  # if they are awake
     woken: int  # if they have to be woken
 
+    @property
+    def alone(self) -> tuple[int, ...]:
+        """What a kernel takes last of a caller that nobody helps; `Threads.lead` adds a team."""
+        return (team.ALONE, 1) if self.members == 1 else ()
+
 
 class Words:
     """Memory in which threads meet: words of zero."""
