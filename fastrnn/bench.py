@@ -296,6 +296,26 @@ def print_summary(summary: list[dict[str, Any]]) -> None:
         print(line.rstrip())
 
 
+def print_markdown(rows: list[Row]) -> None:
+    """A table of each cell, as the README has them."""
+    for cell in dict.fromkeys(row.cell for row in rows):
+        found = {(row.sizes, row.dtype, row.task): row for row in rows if row.cell == cell}
+        columns = sorted({kind[1:] for kind in found})
+        heads = [f"{task} {dtype}" for dtype, task in columns]
+        print(f"\n{cell}, microseconds: fastrnn / the best of the others\n")
+        print(f"| D, H, B, T | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
+        for sizes in dict.fromkeys(kind[0] for kind in found):
+            cells = [both_times(found[sizes, *column]) for column in columns]
+            print(f"| {', '.join(map(str, sizes))} | {' | '.join(cells)} |")
+
+
+def both_times(row: Row) -> str:
+    """fastrnn's, and the best peer's or, without one, NumPy's."""
+    time = row.microseconds.get(Fastrnn.name)
+    over = row.over_peers or row.over_numpy
+    return "" if time is None or over is None else f"{duration(time)} / {duration(over * time)}"
+
+
 # --- the command --------------------------------------------------------------------
 
 
@@ -333,6 +353,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--functions", action="store_true",
         help="time the notebook functions instead of the layers, against NumPy")  # fmt: skip
     add("--quick", action="store_true", help="fewer sizes, shorter: about a minute")
+    add("--markdown", action="store_true", help="print the README's tables at the end, too")
     add("--json", metavar="FILE", help="write the results to a file, too; - for them alone")
 
 
@@ -348,6 +369,7 @@ def with_threads_set(args: argparse.Namespace) -> int | None:
     if args.sizes:
         argv += ["--sizes", *(",".join(map(str, sizes)) for sizes in args.sizes)]
     argv += ["--functions"] * args.functions + ["--quick"] * args.quick
+    argv += ["--markdown"] * args.markdown
     argv += ["--json", args.json] if args.json else []
     command = [sys.executable, "-m", "fastrnn", "bench", *argv]
     with subprocess.Popen(command, env={**os.environ, **wanted}) as process:
@@ -419,6 +441,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             f"{name}: {note}" for row in rows for name, note in row.notes.items()
         ):
             print(note)
+        if args.markdown:
+            print_markdown(rows)
     return {
         "machine": cpu_name(),
         "threads": args.threads,

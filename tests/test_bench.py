@@ -97,6 +97,20 @@ def test_function_tasks_of_the_suite(cell, task):
     assert not peers.differences(problem, results["float32"], results["float64"])
 
 
+def test_markdown(capsys):
+    assert run("--sizes", "3,5,2,4", "1,2,1,3", "--cell", "lstm", "--markdown") == 0
+    out = capsys.readouterr().out
+    head, line, first, second = out.splitlines()[-4:]
+    tasks = "forward float32 | training float32 | forward float64 | training float64"
+    assert head == f"| D, H, B, T | {tasks} |"
+    assert line == "|---|---|---|---|---|"
+    for sizes, row in ("3, 5, 2, 4", first), ("1, 2, 1, 3", second):
+        start, *cells = row.strip("| ").split(" | ")
+        assert start == sizes
+        assert len(cells) == 4
+        assert all(float(time) > 0 for cell in cells for time in cell.split(" / "))
+
+
 def test_json_to_stdout(capsys):
     assert run("--sizes", "3,5,2,4", "--json", "-") == 0
     results = json.loads(capsys.readouterr().out)
