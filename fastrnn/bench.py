@@ -297,12 +297,14 @@ def print_summary(summary: list[dict[str, Any]]) -> None:
 
 
 def print_markdown(rows: list[Row]) -> None:
-    """A table of each cell, as the README has them."""
+    """A table of each cell, as in the README."""
     for cell in dict.fromkeys(row.cell for row in rows):
         found = {(row.sizes, row.dtype, row.task): row for row in rows if row.cell == cell}
-        columns = sorted({kind[1:] for kind in found})
+        # dtype by dtype, the tasks of each in their order
+        columns = sorted(dict.fromkeys(kind[1:] for kind in found), key=lambda column: column[0])
         heads = [f"{task} {dtype}" for dtype, task in columns]
-        print(f"\n{cell}, microseconds: fastrnn / the best of the others\n")
+        others = "the best peer" if any(row.over_peers for row in found.values()) else "NumPy"
+        print(f"\n{cell}, microseconds: fastrnn / {others}\n")
         print(f"| D, H, B, T | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
         for sizes in dict.fromkeys(kind[0] for kind in found):
             cells = [both_times(found[sizes, *column]) for column in columns]
@@ -353,7 +355,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--functions", action="store_true",
         help="time the notebook functions instead of the layers, against NumPy")  # fmt: skip
     add("--quick", action="store_true", help="fewer sizes, shorter: about a minute")
-    add("--markdown", action="store_true", help="print the README's tables at the end, too")
+    add(
+        "--markdown",
+        action="store_true",
+        help="print tables in Markdown at the end, as in the README",
+    )
     add("--json", metavar="FILE", help="write the results to a file, too; - for them alone")
 
 

@@ -533,7 +533,7 @@ class Layer(Single, ABC):
             raise TypeError(
                 f"workspace is {type(workspace).__name__}; wanted what workspace(T, B) returned"
             )
-        if workspace.layer() is not self:
+        if workspace._layer() is not self:
             raise ValueError("workspace belongs to another layer; wanted one of this layer's")
         if (T, B) != workspace._sizes:
             raise ValueError(

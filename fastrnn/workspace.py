@@ -59,8 +59,8 @@ class Workspace(Single):
 
     _instead = "another of its layer's, by workspace(T, B)"
     h: Array  # (T + 1, B, H), slot 0 the first state
-    # What the forward kernel takes after x and the weights, to the last but for a team.
-    forward: tuple[Any, ...]
+    # Arguments of kernels, `Crew.alone` among them:
+    forward: tuple[Any, ...]  # what the forward kernel takes after x and the weights
     short: tuple[Any, ...] = ()  # likewise after unpacked weights, where those are of use
     last: tuple[Array, ...]  # views of the last state
     backward: tuple[Any, ...]  # what the backward kernel takes after dh and the weights
@@ -81,7 +81,7 @@ class Workspace(Single):
         self.x: Array | None = None  # the last forward's, until backward has used it up
         self.weights: Weights | None = None  # of that forward
         self._sizes = T, B
-        self.layer = weakref.ref(layer)
+        self._layer = weakref.ref(layer)
         self._memory = list({id(array.base): array.base for array in memory}.values())
         self.renew()
 

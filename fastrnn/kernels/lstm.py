@@ -70,7 +70,7 @@ def step_forward(
     more : those of the block after it, if `h` has vectors of two, with gates `more_between` apart.
     gates : the activated gates, `column` apart, written if `keep`; may be `sums`.
     c_prev, c : old and new cell state; the same memory is allowed.
-    h : written.
+    h : written; the output gate stands there meanwhile.
 
     Of several rows the gates come first, then all of `h`: a CPU does not look so far ahead that
     it would begin a row while the one before waits for its last tanh.

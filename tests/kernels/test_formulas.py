@@ -22,11 +22,11 @@ from tests.problems import normal
 
 Array = NDArray[Any]
 
-ROWS = 3
 ROUNDINGS = 8  # on the longest way through one formula
 
 each_type = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
 each_place = pytest.mark.parametrize("in_place", [False, True], ids=["apart", "in place"])
+each_count = pytest.mark.parametrize("rows", [1, 3])
 
 
 @njit(error_model="numpy")
@@ -115,11 +115,12 @@ def test_rnn(dtype: Any) -> None:
 
 
 @each_place
+@each_count
 @each_type
-def test_lstm(in_place: bool, dtype: Any) -> None:
+def test_lstm(in_place: bool, rows: int, dtype: Any) -> None:
     for units in part_vectors(dtype):
-        z = normal((ROWS, lstm.GATES, units), dtype)
-        c_prev, dh, dc = (normal((ROWS, units), dtype, seed) for seed in (1, 2, 3))
+        z = normal((rows, lstm.GATES, units), dtype)
+        c_prev, dh, dc = (normal((rows, units), dtype, seed) for seed in (1, 2, 3))
         exact = exact_lstm(*(array.astype(np.longdouble) for array in (z, c_prev, dh, dc)))
 
         sums = Lines(z.shape, dtype, z)
@@ -133,7 +134,7 @@ def test_lstm(in_place: bool, dtype: Any) -> None:
             (True, gates, new),
         ):
             lstm_forward(
-                ROWS, units, sums.memory, column, kept.memory, column, keep,
+                rows, units, sums.memory, column, kept.memory, column, keep,
                 old.memory, after.memory, h.memory,
             )  # fmt: skip
             assert keep or np.isnan(kept.read()).all()
@@ -144,39 +145,40 @@ def test_lstm(in_place: bool, dtype: Any) -> None:
         dgates = gates if in_place else Lines(z.shape, dtype)
         dh_lines, dc_lines = Lines(dh.shape, dtype, dh), Lines(dc.shape, dtype, dc)
         lstm_backward(
-            ROWS, units, column, gates.memory, dgates.memory, old.memory, new.memory,
+            rows, units, column, gates.memory, dgates.memory, old.memory, new.memory,
             dh_lines.memory, dc_lines.memory,
         )  # fmt: skip
         got |= {"dgates": dgates.read(), "dc_prev": dc_lines.read()}
         assert_close(got, exact, dtype, ROUNDINGS)
 
 
+@each_count
 @each_type
-def test_lstm_of_two_blocks_of_units_at_once(dtype: Any) -> None:
+def test_lstm_of_two_blocks_of_units_at_once(rows: int, dtype: Any) -> None:
     *_, block = part_vectors(dtype)
     for units in (2 * block, 2 * block - 1, block + 1):
-        z = normal((ROWS, lstm.GATES, units), dtype)
-        c_prev, dh, dc = (normal((ROWS, units), dtype, seed) for seed in (1, 2, 3))
+        z = normal((rows, lstm.GATES, units), dtype)
+        c_prev, dh, dc = (normal((rows, units), dtype, seed) for seed in (1, 2, 3))
         exact = exact_lstm(*(array.astype(np.longdouble) for array in (z, c_prev, dh, dc)))
 
         sums = Lines((*z.shape[:2], block), dtype, z[..., :block])
         row, width = lstm.GATES * sums.column, units - block
-        more = guarded(ROWS * row, dtype)
+        more = guarded(rows * row, dtype)
         for gate in range(lstm.GATES):
-            of_gate = more.reshape(ROWS, row)[:, gate * width : (gate + 1) * width]
+            of_gate = more.reshape(rows, row)[:, gate * width : (gate + 1) * width]
             of_gate[...] = z[:, gate, block:]
         gates = Lines(z.shape, dtype)
         old, new, h = (Lines(c_prev.shape, dtype) for _ in range(3))
         old.values[...] = c_prev
         lstm_forward_two(
-            ROWS, units, sums.memory, sums.column, more, width, row,
+            rows, units, sums.memory, sums.column, more, width, row,
             gates.memory, gates.column, old.memory, new.memory, h.memory,
         )  # fmt: skip
         got = {"gates": gates.read().copy(), "c": new.read(), "h": h.read()}
 
         dh_lines, dc_lines = Lines(dh.shape, dtype, dh), Lines(dc.shape, dtype, dc)
         lstm_backward_two(
-            ROWS, units, gates.column, gates.memory, gates.memory, old.memory, new.memory,
+            rows, units, gates.column, gates.memory, gates.memory, old.memory, new.memory,
             dh_lines.memory, dc_lines.memory,
         )  # fmt: skip
         got |= {"dgates": gates.read(), "dc_prev": dc_lines.read()}
