@@ -355,11 +355,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--functions", action="store_true",
         help="time the notebook functions instead of the layers, against NumPy")  # fmt: skip
     add("--quick", action="store_true", help="fewer sizes, shorter: about a minute")
-    add(
-        "--markdown",
-        action="store_true",
-        help="print tables in Markdown at the end, as in the README",
-    )
+    add("--markdown", action="store_true",
+        help="print tables in Markdown at the end, as in the README")  # fmt: skip
     add("--json", metavar="FILE", help="write the results to a file, too; - for them alone")
 
 

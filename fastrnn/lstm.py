@@ -378,7 +378,7 @@ class LSTMWorkspace(Workspace):
         )
         memory = [h, sums, gates, c]
         self.h = h
-        self.forward = sums, gates, c, h, steps, *crew.alone
+        self.forward = sums, gates, c, h, steps
         self.last = h[-1], c[-1]
         if training:
             short_run = is_short(T, B, D, H, GATES, dtype)
@@ -388,9 +388,9 @@ class LSTMWorkspace(Workspace):
                 (crew.members, size),
             )  # fmt: skip
             memory += gradients
-            self.backward = gates, c, dh, dc, dx, dw, db, scratch, *crew.alone
+            self.backward = gates, c, dh, dc, dx, dw, db, scratch
             if short_run:
-                self.short = gates, c, h, scratch, *crew.alone
+                self.short = gates, c, h, scratch
             self.gradients = {"dx": dx, "da0": dh, "dc0": dc} | gate_gradients(dw, db)
         super().__init__(layer, T, B, training, crew, memory)
 

@@ -287,7 +287,7 @@ class RNNWorkspace(Workspace):
         crew = layer._crew(T, B)
         (h,) = memory = aligned(dtype, (T + 1, B, H))
         self.h = h
-        self.forward = h, chunk(T, B, H, dtype), *crew.alone
+        self.forward = h, chunk(T, B, H, dtype)
         self.last = (h[-1],)
         if training:
             short_run = is_short(T, B, D, H, 1, dtype)
@@ -297,9 +297,9 @@ class RNNWorkspace(Workspace):
                 (crew.members, size),
             )  # fmt: skip
             memory += gradients
-            self.backward = dz, dh, dx, dw_ax, dw_aa, db, scratch, *crew.alone
+            self.backward = dz, dh, dx, dw_ax, dw_aa, db, scratch
             if short_run:
-                self.short = h, scratch, *crew.alone
+                self.short = h, scratch
             self.gradients = {"dx": dx, "da0": dh, "dWax": dw_ax, "dWaa": dw_aa, "dba": db}
         super().__init__(layer, T, B, training, crew, memory)
 

@@ -59,7 +59,6 @@ class Workspace(Single):
 
     _instead = "another of its layer's, by workspace(T, B)"
     h: Array  # (T + 1, B, H), slot 0 the first state
-    # Arguments of kernels, `Crew.alone` among them:
     forward: tuple[Any, ...]  # what the forward kernel takes after x and the weights
     short: tuple[Any, ...] = ()  # likewise after unpacked weights, where those are of use
     last: tuple[Array, ...]  # views of the last state
@@ -74,7 +73,12 @@ class Workspace(Single):
         self.training = training
         self.crew = crew
         self.nbytes = sum(array.nbytes for array in memory)
+        # Of a call that nobody helps all arguments but the caller's stand together beforehand.
+        self.forward += crew.alone
+        if self.short:
+            self.short += crew.alone
         if training:
+            self.backward += crew.alone
             self.gradients = {name: array.view() for name, array in self.gradients.items()}
         self.out = self.h[1:]
         self.state = layer._join_state(self.last)

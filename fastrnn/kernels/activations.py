@@ -68,7 +68,10 @@ expm1_tail = polynomial(
 
 @inline
 def expm1_reduced(x, sign):
-    """``expm1(r)`` for ``sign x = n ln2 + r``, and a vector whose low bits are n."""
+    """``expm1(r)`` for ``sign x = n ln2 + r``, and a vector whose low bits are n.
+
+    sign : 1 or -1, which the `fma` take in; x negated beforehand would be one instruction more.
+    """
     t = fma(x, sign * LOG2_E, magic(x))
     n = t - magic(x)
     high = fma(n, -ln2_high(x), sign * x)

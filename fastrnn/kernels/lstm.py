@@ -55,7 +55,7 @@ gates_tile = tile_product(*((width, 1) for width in range(2, PANEL + 1)))
 
 
 @leaf
-def hidden(o, c):
+def step_hidden(o, c):
     """The new hidden state, of the output gate and the new cell state."""
     return o * tanh(c)
 
@@ -91,11 +91,11 @@ def step_forward(
             store(at + GATE_G * column, g, units)
             store(at + GATE_O * column, o, units)
         store(c + r * column, c_r, units)
-        store(h + r * column, hidden(o, c_r) if rows == 1 else o, units)
+        store(h + r * column, step_hidden(o, c_r) if rows == 1 else o, units)
     if rows > 1:
         for r in range(rows):
             h_r = h + r * column
-            store(h_r, hidden(load(h_r, units), load(c + r * column, units)), units)
+            store(h_r, step_hidden(load(h_r, units), load(c + r * column, units)), units)
 
 
 @leaf
@@ -276,7 +276,7 @@ def add_state_sums(rows, j0, j1, H, sums, apart, h_prev, w_h, backwards):
 
 
 @leaf
-def step_blocks(rows, units, j, H, sums, apart, gates, keep, c_prev, c, h):
+def pointwise_blocks(rows, units, j, H, sums, apart, gates, keep, c_prev, c, h):
     """`step_forward` of more than one block and up to two, whose operations take turns."""
     block = lanes(h)
     row = GATES * block
@@ -297,13 +297,13 @@ def pointwise_forward(rows, j0, j1, H, sums, apart, gates, keep, c_prev, c, h):
     row = GATES * block
     j = j0
     while j + 2 * block <= j1:  # of whole blocks no lane is masked
-        step_blocks(rows, 2 * block, j, H, sums, apart, gates, keep, c_prev, c, h)
+        pointwise_blocks(rows, 2 * block, j, H, sums, apart, gates, keep, c_prev, c, h)
         j += 2 * block
     units = j1 - j
     sums_j = sums + j * GATES * apart
     width = gate_width(sums, units)
     if units > block:
-        step_blocks(rows, units, j, H, sums, apart, gates, keep, c_prev, c, h)
+        pointwise_blocks(rows, units, j, H, sums, apart, gates, keep, c_prev, c, h)
     elif units > block // 2:
         step_forward(
             rows, units, sums_j, width, sums_j, width, row, gates + j, H, keep,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastrnn.kernels import cpu
+from fastrnn.kernels.cpu import HAS_FMA, ROWS, VECTOR_BITS, WIDTH
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,8 @@ def test_features_are_those_numba_compiles_for(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cpu.config, "CPU_FEATURES", None)
     host = cpu.llvm.get_host_cpu_features()
     assert cpu.cpu_features() == {name for name, there in host.items() if there}
+
+
+def test_this_cpu() -> None:
+    assert (VECTOR_BITS, WIDTH, ROWS) == cpu.tile_shape(cpu.FEATURES, cpu.ARM)
+    assert HAS_FMA or not cpu.ARM
